@@ -1,0 +1,112 @@
+package fail_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/manas360/platform/pkg/fail"
+	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
+)
+
+func TestKindsAreTheContractsReasons(t *testing.T) {
+	known := 0
+	for number, reason := range typev1.Reason_name {
+		if number == 0 {
+			continue
+		}
+		known++
+		k, ok := fail.ByReason(reason)
+		if !ok {
+			t.Errorf("no kind for %s", reason)
+			continue
+		}
+		if k.Reason != reason || k.Title == "" || k.HTTP < 400 || k.Code == codes.OK {
+			t.Errorf("kind of %s is incomplete: %+v", reason, k)
+		}
+	}
+	if want := len(typev1.Reason_name) - 1; known != want {
+		t.Errorf("kinds: got %d, want %d", known, want)
+	}
+	if got := fail.KindCount(); got != known {
+		t.Errorf("kinds: got %d, the contract has %d", got, known)
+	}
+}
+
+func TestErrorCrossesGRPCWhole(t *testing.T) {
+	want := fail.New(fail.InvalidArgument, "the request is %s", "invalid").
+		With("limit", "3").Field("items[0].planCode", "unknown").Field("email", "missing").RetryAfter(1500 * time.Millisecond)
+	got := fail.FromError(fail.ToStatus(fmt.Errorf("read: %w", want.Wrap(errors.New("secret row")))).Err())
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(fail.Error{})); diff != "" {
+		t.Errorf("after the wire (-want +got):\n%s", diff)
+	}
+	if strings.Contains(got.Error(), "secret") {
+		t.Errorf("the cause crossed: %v", got)
+	}
+}
+
+func TestToStatus(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		code codes.Code
+		msg  string
+	}{
+		{"none", nil, codes.OK, ""},
+		{"plain", errors.New("pg: row of user 42"), codes.Internal, "internal error"},
+		{"internal with text", fail.New(fail.Internal, "pg: row of user 42"), codes.Internal, "internal error"},
+		{"deadline", fmt.Errorf("query: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "took too long"},
+		{"canceled", fmt.Errorf("query: %w", context.Canceled), codes.Canceled, "canceled"},
+		{"foreign outage", fmt.Errorf("call: %w", status.Error(codes.Unavailable, "dial 10.0.0.1")), codes.Unavailable, "unavailable"},
+		{"foreign bug", status.Error(codes.Unknown, "user 42"), codes.Internal, "internal error"},
+		{"unimplemented", status.Error(codes.Unimplemented, "method X"), codes.Unimplemented, "not implemented"},
+		{"wrapped", fmt.Errorf("open: %w", fail.New(fail.TokenStale, "stale")), codes.Unauthenticated, "stale"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := fail.ToStatus(tt.err)
+			if s.Code() != tt.code || s.Message() != tt.msg {
+				t.Errorf("ToStatus(%v): got %s %q, want %s %q", tt.err, s.Code(), s.Message(), tt.code, tt.msg)
+			}
+		})
+	}
+}
+
+func TestFromErrorOfStrangers(t *testing.T) {
+	for code, want := range map[codes.Code]fail.Kind{
+		codes.Unavailable:        fail.Unavailable,
+		codes.DeadlineExceeded:   fail.DeadlineExceeded,
+		codes.NotFound:           fail.NotFound,
+		codes.InvalidArgument:    fail.InvalidArgument,
+		codes.Unauthenticated:    fail.Unauthenticated,
+		codes.PermissionDenied:   fail.PermissionDenied,
+		codes.ResourceExhausted:  fail.RateLimited,
+		codes.Aborted:            fail.Conflict,
+		codes.FailedPrecondition: fail.PreconditionFailed,
+		codes.Unknown:            fail.Internal,
+	} {
+		err := fail.FromError(status.Error(code, "dial tcp 10.0.0.1:7000"))
+		e, ok := fail.As(err)
+		if !ok || !fail.Is(err, want) {
+			t.Errorf("FromError(%s): got %v, want %s", code, err, want.Reason)
+			continue
+		}
+		if strings.Contains(e.Msg, "10.0.0.1") {
+			t.Errorf("FromError(%s) tells an address: %q", code, e.Msg)
+		}
+	}
+	plain := errors.New("plain")
+	if got := fail.FromError(plain); !errors.Is(got, plain) {
+		t.Errorf("FromError(plain): got %v", got)
+	}
+	if got := fail.FromError(nil); got != nil {
+		t.Errorf("FromError(nil): got %v", got)
+	}
+}

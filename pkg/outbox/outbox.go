@@ -1,0 +1,159 @@
+// Package outbox carries facts between services without a broker: an event is
+// written in the transaction of the change it tells of, delivered over gRPC at
+// least once, and applied once by the consumer's inbox.
+//
+// Every service's schema holds the tables outbox, outbox_dead and, if it
+// listens, inbox; their DDL stands in its first migration.
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/token"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+)
+
+// Event is a fact about to be written.
+type Event struct {
+	ID           uuid.UUID     // made by Append when zero
+	Type         string        // the payload's full name when empty
+	Key          string        // aggregate; its events arrive in the order of their commits
+	Destinations []string      // services that are told
+	Payload      proto.Message // at most 64 KiB encoded
+	OccurredAt   time.Time     // Append's clock when zero
+}
+
+// Outbox writes events of one schema and wakes the relays that deliver them.
+// Safe for concurrent use.
+type Outbox struct {
+	schema string
+	ids    *id.Maker
+	now    func() time.Time
+
+	mu     sync.Mutex // guards wakers
+	wakers []chan struct{}
+}
+
+// New makes the outbox of a schema.
+func New(schema string, ids *id.Maker, now func() time.Time) *Outbox {
+	return &Outbox{schema: schema, ids: ids, now: now}
+}
+
+const maxPayload = 64 << 10 // event.proto bounds it; refuse before the row is written
+
+// table puts the schema into a statement. Schemas are names in code, never input.
+func table(schema, sql string) string { return strings.ReplaceAll(sql, "{schema}", schema) }
+
+const insertEvent = `
+INSERT INTO {schema}.outbox (event_id, destination, type, key, payload, request_id, traceparent, occurred_at, next_attempt_at)
+SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred_at, @occurred_at
+  FROM unnest(@destinations::text[]) AS d`
+
+// Append writes events in tx: they exist if and only if the change does. Call
+// Wake after the commit; without it the relay finds them within 200 ms.
+func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
+	batch := &pgx.Batch{}
+	for _, ev := range evs {
+		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(ev.Payload)
+		if err != nil {
+			return fmt.Errorf("encode %T: %w", ev.Payload, err)
+		}
+		if len(payload) > maxPayload {
+			return fmt.Errorf("event %T of %d bytes, at most %d", ev.Payload, len(payload), maxPayload)
+		}
+		if len(ev.Destinations) == 0 {
+			return fmt.Errorf("event %T has no destination", ev.Payload)
+		}
+		if ev.ID == uuid.Nil {
+			ev.ID = o.ids.New()
+		}
+		if ev.Type == "" {
+			ev.Type = string(ev.Payload.ProtoReflect().Descriptor().FullName())
+		}
+		if ev.OccurredAt.IsZero() {
+			ev.OccurredAt = o.now()
+		}
+		batch.Queue(table(o.schema, insertEvent), pgx.NamedArgs{
+			"event_id": ev.ID, "type": ev.Type, "key": ev.Key, "payload": payload, "request_id": requestID(ctx),
+			"traceparent": traceparent(ctx), "occurred_at": ev.OccurredAt, "destinations": ev.Destinations,
+		})
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return pg.Err(fmt.Errorf("write events: %w", err))
+	}
+	return nil
+}
+
+// Wake tells the relays that there may be something to deliver. Cheap and
+// coalesced.
+func (o *Outbox) Wake() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, w := range o.wakers {
+		select {
+		case w <- struct{}{}:
+		default: // it is awake already
+		}
+	}
+}
+
+func (o *Outbox) waker() (wake <-chan struct{}, leave func()) {
+	c := make(chan struct{}, 1)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wakers = append(o.wakers, c)
+	return c, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for i, w := range o.wakers {
+			if w == c {
+				o.wakers = append(o.wakers[:i], o.wakers[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+type requestKey struct{}
+
+// WithRequestID gives events written under ctx a request id when no caller
+// stands in it.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestKey{}, id)
+}
+
+func requestID(ctx context.Context) string {
+	if c, ok := token.FromContext(ctx); ok && c.RequestID != "" {
+		return c.RequestID
+	}
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
+
+func traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// Payload decodes an event's payload into m and checks that the type fits.
+func Payload[T proto.Message](ev *eventv1.Event, m T) error {
+	if want := string(m.ProtoReflect().Descriptor().FullName()); ev.GetType() != want {
+		return fmt.Errorf("event of type %q where %q is expected", ev.GetType(), want)
+	}
+	if err := proto.Unmarshal(ev.GetPayload(), m); err != nil {
+		return fmt.Errorf("decode %s: %w", ev.GetType(), err)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/manas360/platform/pkg/pg"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+)
+
+const (
+	batchSize    = 200                    // event.proto's bound
+	pollInterval = 200 * time.Millisecond // when nobody wakes the relay
+	batchBytes   = 512 << 10              // of payload; a receiver takes messages of 1 MiB
+	deliverLimit = 5 * time.Second        // of one delivery; its transaction stays open that long
+	firstDelay   = 100 * time.Millisecond // before an event refused for now is tried again
+	longestDelay = time.Minute
+)
+
+// row is one event on its way to one destination.
+type row struct {
+	Seq         int64
+	EventID     uuid.UUID
+	Type        string
+	Key         string
+	Payload     []byte
+	RequestID   string
+	Traceparent string
+	OccurredAt  time.Time
+	Attempts    int
+}
+
+// Relay answers a worker that delivers the outbox to one destination. Any
+// number may run: a transaction-scoped lock lets one deliver at a time, and its
+// rows go only once the consumer has committed them.
+func (o *Outbox) Relay(db *pg.DB, dest string, client eventv1.EventInboxServiceClient, log zerolog.Logger) func(ctx context.Context) error {
+	r := &relay{Outbox: o, db: db, dest: dest, client: client, log: log.With().Str("destination", dest).Logger()}
+	return r.run
+}
+
+type relay struct {
+	*Outbox
+
+	db     *pg.DB
+	dest   string
+	client eventv1.EventInboxServiceClient
+	log    zerolog.Logger
+	silent bool // the destination's absence has been logged
+}
+
+func (r *relay) run(ctx context.Context) error {
+	wake, leave := r.waker()
+	defer leave()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		more, err := r.once(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !r.silent:
+			r.log.Warn().Err(err).Msg("events wait: delivery failed")
+			r.silent = true
+		case err == nil && r.silent:
+			r.log.Info().Msg("delivery works again")
+			r.silent = false
+		}
+		if more && err == nil {
+			continue
+		}
+		if err != nil { // do not hammer a service that is away; its events are safe
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-tick.C:
+		}
+	}
+}
+
+const takeTurn = `SELECT pg_try_advisory_xact_lock(@key)`
+
+// An event waits while an earlier one of its key does: order within a key is
+// kept, other keys pass.
+const selectDue = `
+SELECT o.seq, o.event_id, o.type, o.key, o.payload, o.request_id, o.traceparent, o.occurred_at, o.attempts
+  FROM {schema}.outbox o
+ WHERE o.destination = @destination
+   AND o.next_attempt_at <= @now
+   AND NOT EXISTS (SELECT 1 FROM {schema}.outbox e
+                    WHERE e.destination = o.destination AND e.key = o.key AND e.seq < o.seq AND e.next_attempt_at > @now)
+ ORDER BY o.seq
+ LIMIT @limit`
+
+const deleteDone = `DELETE FROM {schema}.outbox WHERE seq = ANY (@seqs)`
+
+const delayEvent = `
+UPDATE {schema}.outbox
+   SET attempts = attempts + 1, next_attempt_at = @next, last_error = @reason
+ WHERE seq = @seq`
+
+const buryEvent = `
+WITH gone AS (DELETE FROM {schema}.outbox WHERE seq = @seq RETURNING *)
+INSERT INTO {schema}.outbox_dead (seq, event_id, destination, type, key, payload, request_id, traceparent, occurred_at,
+                                  attempts, next_attempt_at, last_error, dead_at, reason)
+SELECT seq, event_id, destination, type, key, payload, request_id, traceparent, occurred_at,
+       attempts + 1, next_attempt_at, last_error, @now, @reason
+  FROM gone
+    ON CONFLICT (event_id, destination) DO NOTHING`
+
+// once delivers one batch. more says that the batch was full.
+func (r *relay) once(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*deliverLimit)
+	defer cancel()
+	err = r.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		more = false
+		var mine bool
+		if err := tx.QueryRow(ctx, takeTurn, pgx.NamedArgs{"key": lockKey(r.schema, r.dest)}).Scan(&mine); err != nil || !mine {
+			return err
+		}
+		rows, err := tx.Query(ctx, table(r.schema, selectDue), pgx.NamedArgs{"destination": r.dest, "now": r.now(), "limit": batchSize})
+		if err != nil {
+			return fmt.Errorf("select due events: %w", err)
+		}
+		due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+		if err != nil {
+			return fmt.Errorf("read due events: %w", err)
+		}
+		if len(due) == 0 {
+			return nil
+		}
+		found := len(due)
+		due = withinBytes(due)
+		more = found == batchSize || len(due) < found
+		results, err := r.deliver(ctx, due)
+		if err != nil {
+			return err
+		}
+		return r.settle(ctx, tx, due, results)
+	})
+	return more, err
+}
+
+// withinBytes cuts a batch to what fits one message; the first event always does.
+func withinBytes(due []row) []row {
+	size := 0
+	for i, e := range due {
+		if size += len(e.Payload); size > batchBytes && i > 0 {
+			return due[:i]
+		}
+	}
+	return due
+}
+
+// deliver asks the consumer to apply the batch. The transaction is only read
+// from so far, so its repetition repeats a delivery, which is harmless.
+func (r *relay) deliver(ctx context.Context, due []row) ([]*eventv1.DeliverResponse_Result, error) {
+	req := &eventv1.DeliverRequest{}
+	for _, e := range due {
+		req.Events = append(req.Events, &eventv1.Event{
+			Id: e.EventID[:], Type: e.Type, Key: e.Key, Payload: e.Payload, OccurredAt: timestamppb.New(e.OccurredAt),
+			RequestId: e.RequestID, Traceparent: e.Traceparent,
+		})
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliverLimit)
+	defer cancel()
+	resp, err := r.client.Deliver(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("deliver %d events: %w", len(due), err)
+	}
+	if len(resp.GetResults()) != len(due) {
+		return nil, fmt.Errorf("%d results for %d events", len(resp.GetResults()), len(due))
+	}
+	return resp.GetResults(), nil
+}
+
+// settle does with each row what its result says.
+func (r *relay) settle(ctx context.Context, tx pgx.Tx, due []row, results []*eventv1.DeliverResponse_Result) error {
+	batch := &pgx.Batch{}
+	var done []int64
+	for i, res := range results {
+		e := due[i]
+		switch res.GetOutcome() {
+		case eventv1.DeliverResponse_Result_APPLIED, eventv1.DeliverResponse_Result_DUPLICATE:
+			done = append(done, e.Seq)
+		case eventv1.DeliverResponse_Result_REJECTED:
+			r.log.Error().Str("event_id", e.EventID.String()).Str("event_type", e.Type).Str("reason", res.GetReason()).Msg("event refused for good")
+			batch.Queue(table(r.schema, buryEvent), pgx.NamedArgs{"seq": e.Seq, "now": r.now(), "reason": res.GetReason()})
+		default: // RETRY, and whatever a newer consumer may say: never lose it
+			batch.Queue(table(r.schema, delayEvent), pgx.NamedArgs{"seq": e.Seq, "next": r.now().Add(delay(e.Attempts)), "reason": res.GetReason()})
+		}
+	}
+	if len(done) > 0 {
+		batch.Queue(table(r.schema, deleteDone), pgx.NamedArgs{"seqs": done})
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("settle events: %w", err)
+	}
+	return nil
+}
+
+// delay doubles from 100 ms to a minute.
+func delay(attempts int) time.Duration {
+	if attempts > 10 {
+		return longestDelay
+	}
+	return min(firstDelay<<attempts, longestDelay)
+}
+
+// lockKey spreads the relays of one database over the advisory locks.
+func lockKey(schema, dest string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("outbox\x00" + schema + "\x00" + dest)) // never fails
+	return int64(h.Sum64())                                       //nolint:gosec // any 64 bits will do
+}
+
+// Pending says how many events wait for a destination and since when; zero
+// time when none does.
+func (o *Outbox) Pending(ctx context.Context, db *pg.DB, dest string) (n int64, oldest time.Time, err error) {
+	var since *time.Time
+	err = db.Pool.QueryRow(ctx, table(o.schema, countPending), pgx.NamedArgs{"destination": dest}).Scan(&n, &since)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, time.Time{}, nil
+	}
+	if err != nil {
+		return 0, time.Time{}, pg.Err(fmt.Errorf("count events: %w", err))
+	}
+	if since != nil {
+		oldest = *since
+	}
+	return n, oldest, nil
+}
+
+const countPending = `SELECT count(*), min(occurred_at) FROM {schema}.outbox WHERE destination = @destination`

@@ -1,0 +1,144 @@
+// Package pgtest gives each test a migrated database of its own, cloned from a
+// template in some tens of milliseconds.
+package pgtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manas360/platform/pkg/pg"
+)
+
+const (
+	setUp     = time.Minute // to build a template on a busy machine
+	createKey = 360_360     // one lock for all processes that build templates or clone
+)
+
+var (
+	mu        sync.Mutex // guards templates
+	templates = map[string]string{}
+)
+
+// New answers a database in which migrate has run for schema. The server is
+// the one at MANAS_TEST_PG; the database is dropped when the test ends.
+func New(t testing.TB, schema string, migrate func(ctx context.Context, url string) error) *pg.DB {
+	t.Helper()
+	db, err := pg.Open(t.Context(), pg.Config{URL: URL(t, schema, migrate), Max: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// URL is New for code that opens the database itself.
+func URL(t testing.TB, schema string, migrate func(ctx context.Context, url string) error) string {
+	t.Helper()
+	admin := os.Getenv("MANAS_TEST_PG") //nolint:forbidigo // tests have no other configuration
+	if admin == "" {
+		const why = "MANAS_TEST_PG is not set; `make test` starts a PostgreSQL and sets it"
+		if os.Getenv("MANAS_TEST_REQUIRE") == "1" { //nolint:forbidigo // as above
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), setUp) //nolint:forbidigo // outlives the test's own in Cleanup
+	defer cancel()
+	template, err := templateOf(ctx, admin, schema, migrate)
+	if err != nil {
+		t.Fatalf("make the template of %s: %v", schema, err)
+	}
+	name := "t_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if err := locked(ctx, admin, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+		t.Fatalf("clone %s: %v", template, err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), setUp) //nolint:forbidigo // the test's own context has ended
+		defer cancel()
+		if err := exec(ctx, admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop %s: %v", name, err)
+		}
+	})
+	url, err := withDatabase(admin, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// templateOf makes schema's template once a process. A process makes its own:
+// a template left by an older build would hide a changed migration.
+func templateOf(ctx context.Context, admin, schema string, migrate func(ctx context.Context, url string) error) (string, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	sum := sha256.Sum256([]byte(admin + "\x00" + schema))
+	key := hex.EncodeToString(sum[:4])
+	if name, ok := templates[key]; ok {
+		return name, nil
+	}
+	name := fmt.Sprintf("tpl_%s_%d_%s", key, os.Getpid(), strings.ReplaceAll(uuid.NewString(), "-", "")[:8])
+	if err := locked(ctx, admin, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	url, err := withDatabase(admin, name)
+	if err != nil {
+		return "", err
+	}
+	if err := migrate(ctx, url); err != nil {
+		return "", fmt.Errorf("migrate: %w", err)
+	}
+	templates[key] = name
+	return name, nil
+}
+
+// locked runs a statement that copies a database; two at once on one template
+// would refuse each other.
+func locked(ctx context.Context, url, sql string) error {
+	return with(ctx, url, func(conn *pgx.Conn) error {
+		if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", createKey); err != nil {
+			return fmt.Errorf("lock: %w", err)
+		}
+		_, err := conn.Exec(ctx, sql)
+		return err // closing the connection frees the lock
+	})
+}
+
+func exec(ctx context.Context, url, sql string) error {
+	return with(ctx, url, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql)
+		return err
+	})
+}
+
+func with(ctx context.Context, url string, do func(conn *pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // nothing is left to lose
+	return do(conn)
+}
+
+// withDatabase is url with another database.
+func withDatabase(url, name string) (string, error) {
+	head, query, _ := strings.Cut(url, "?")
+	slash := strings.LastIndex(head, "/")
+	if slash < len("postgres://") {
+		return "", fmt.Errorf("MANAS_TEST_PG %q is not of the form postgres://user@host/database?…", head)
+	}
+	out := head[:slash+1] + name
+	if query != "" {
+		out += "?" + query
+	}
+	return out, nil
+}

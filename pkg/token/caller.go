@@ -1,0 +1,161 @@
+// Package token holds who is calling: the caller as it travels between our
+// processes, and the access token it comes from at the edge.
+package token
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	authzv1 "github.com/manas360/platform/proto/gen/manas/authz/v1"
+)
+
+// MetadataKey is the gRPC metadata that carries a marshalled Caller.
+const MetadataKey = "x-manas-caller-bin"
+
+// maxCallerBytes bounds what Unmarshal looks at: a token of 2 KiB, a user agent
+// and some lists fit four times over.
+const maxCallerBytes = 16 << 10
+
+// Caller is the verified identity behind a request. A request without a token
+// has one too, with a zero UserID. It is shared between goroutines: never
+// change one taken from a context.
+type Caller struct {
+	UserID      uuid.UUID
+	SessionID   uuid.UUID
+	Roles       []string
+	Permissions []string
+	Plan        string
+	Features    []string
+	Epoch       int64     // authorization epoch of the token
+	AMR         []string  // authentication methods, RFC 8176
+	AuthTime    time.Time // when the person last authenticated
+	ClientIP    string
+	UserAgent   string
+	RequestID   string
+	MFAPending  bool   // a role demands a second factor this session does not hold
+	Raw         string // the bearer token, only for sensitive RPCs
+	Locale      string // en, hi, kn, ta or te
+}
+
+// SignedIn reports whether there is a user behind the request.
+func (c *Caller) SignedIn() bool { return c != nil && c.UserID != uuid.Nil }
+
+// Has reports whether the caller holds the dotted permission.
+func (c *Caller) Has(permission string) bool {
+	return c != nil && permission != "" && slices.Contains(c.Permissions, permission)
+}
+
+// HasSecondFactor reports whether the session was opened with one.
+func (c *Caller) HasSecondFactor() bool {
+	return c != nil && HasSecondFactor(c.AMR)
+}
+
+// HasSecondFactor reports whether the authentication methods hold a second
+// factor: a one-time code, a hardware-bound key or an explicit "mfa".
+func HasSecondFactor(amr []string) bool {
+	return slices.ContainsFunc(amr, func(m string) bool { return m == "otp" || m == "hwk" || m == "mfa" })
+}
+
+type callerKey struct{}
+
+// NewContext gives ctx the caller.
+func NewContext(ctx context.Context, c *Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// FromContext gives the caller of the request, signed in or not. It is absent
+// in workers and in calls one process makes on its own account.
+func FromContext(ctx context.Context) (*Caller, bool) {
+	c, ok := ctx.Value(callerKey{}).(*Caller)
+	return c, ok && c != nil
+}
+
+// Marshal gives the value of MetadataKey.
+func (c *Caller) Marshal() []byte {
+	m := &authzv1.Caller{
+		Roles:       c.Roles,
+		Permissions: c.Permissions,
+		Plan:        c.Plan,
+		Features:    c.Features,
+		Epoch:       c.Epoch,
+		Amr:         c.AMR,
+		ClientIp:    c.ClientIP,
+		UserAgent:   c.UserAgent,
+		RequestId:   c.RequestID,
+		MfaPending:  c.MFAPending,
+		Bearer:      c.Raw,
+		Locale:      c.Locale,
+	}
+	if c.UserID != uuid.Nil {
+		m.UserId = c.UserID[:]
+	}
+	if c.SessionID != uuid.Nil {
+		m.SessionId = c.SessionID[:]
+	}
+	if !c.AuthTime.IsZero() {
+		m.AuthTime = timestamppb.New(c.AuthTime)
+	}
+	b, err := proto.Marshal(m)
+	if err != nil {
+		// Only text that is not UTF-8 does this. An unreadable value makes the
+		// peer refuse the call, which is right: half a caller would be worse.
+		return []byte{0xff}
+	}
+	return b
+}
+
+// Unmarshal reads what Marshal wrote.
+func Unmarshal(b []byte) (*Caller, error) {
+	if len(b) > maxCallerBytes {
+		return nil, fmt.Errorf("caller of %d bytes", len(b))
+	}
+	var m authzv1.Caller
+	if err := proto.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("parse caller: %w", err)
+	}
+	c := &Caller{
+		Roles:       m.GetRoles(),
+		Permissions: m.GetPermissions(),
+		Plan:        m.GetPlan(),
+		Features:    m.GetFeatures(),
+		Epoch:       m.GetEpoch(),
+		AMR:         m.GetAmr(),
+		ClientIP:    m.GetClientIp(),
+		UserAgent:   m.GetUserAgent(),
+		RequestID:   m.GetRequestId(),
+		MFAPending:  m.GetMfaPending(),
+		Raw:         m.GetBearer(),
+		Locale:      m.GetLocale(),
+	}
+	var err error
+	if c.UserID, err = optionalID(m.GetUserId()); err != nil {
+		return nil, fmt.Errorf("parse caller's user: %w", err)
+	}
+	if c.SessionID, err = optionalID(m.GetSessionId()); err != nil {
+		return nil, fmt.Errorf("parse caller's session: %w", err)
+	}
+	if m.GetAuthTime() != nil {
+		if err := m.GetAuthTime().CheckValid(); err != nil {
+			return nil, fmt.Errorf("parse caller's auth time: %w", err)
+		}
+		c.AuthTime = m.GetAuthTime().AsTime()
+	}
+	return c, nil
+}
+
+func optionalID(b []byte) (uuid.UUID, error) {
+	if len(b) == 0 {
+		return uuid.Nil, nil
+	}
+	u, err := uuid.FromBytes(b)
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("read id: %w", err)
+	}
+	return u, nil
+}
