@@ -35,7 +35,9 @@ const (
 // Main is the whole of a process's func main. C embeds Base. run opens what it
 // needs, registers checks, workers and closers, and ends in ServeGRPC or
 // ServeHTTP; its ctx ends with the first signal. Main never returns: the exit
-// code is 0 after an orderly end, 2 for a bad configuration, else 1.
+// code is 0 after an orderly end, 2 for a bad configuration, else 1. With the
+// argument -config it prints the environment it reads, with -health it asks the
+// process running beside it whether it is ready.
 func Main[C any](name string, run func(ctx context.Context, p *Process, c C) error) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -61,14 +63,7 @@ type world struct {
 
 func start[C any](name string, w world, run func(context.Context, *Process, C) error) int {
 	if len(w.args) > 0 {
-		if w.args[0] != "-config" && w.args[0] != "--config" {
-			complain(w.stderr, name, "unknown argument "+w.args[0]+"; the only one is -config")
-			return exitConfig
-		}
-		if err := config.Describe[C](w.stdout); err != nil {
-			return exitFailed
-		}
-		return exitOK
+		return w.aside(name, config.Describe[C])
 	}
 	c, err := config.Load[C](w.environ)
 	if err != nil {
@@ -115,6 +110,25 @@ func start[C any](name string, w world, run func(context.Context, *Process, C) e
 	}
 	log.Info().Msg("process ended")
 	return exitOK
+}
+
+// aside does what an argument asks for instead of running.
+func (w world) aside(name string, describe func(io.Writer) error) int {
+	switch w.args[0] {
+	case "-config", "--config":
+		if err := describe(w.stdout); err != nil {
+			return exitFailed
+		}
+		return exitOK
+	case "-health", "--health":
+		base, err := config.Load[Base](w.environ)
+		if err != nil {
+			return badConfig(w.stderr, name, err)
+		}
+		return probe(context.Background(), base.OpsAddr, w.stdout) //nolint:forbidigo // nothing runs that it could come from
+	}
+	complain(w.stderr, name, "unknown argument "+w.args[0]+"; there are -config and -health")
+	return exitConfig
 }
 
 // watch stops on the first signal and exits on the second, or when the orderly

@@ -27,14 +27,17 @@ import (
 	authzv1 "github.com/manas360/platform/proto/gen/manas/authz/v1"
 )
 
+// ReplayedHeader is response metadata, "true" on a stored answer; the edge
+// prints it as Idempotency-Replayed.
+const ReplayedHeader = "x-idempotency-replayed"
+
 const (
-	keyHeader      = "idempotency-key"        // forwarded by the edge
-	ReplayedHeader = "x-idempotency-replayed" // "true" on a stored answer; the edge prints it
-	keep           = 7 * 24 * time.Hour       // contract section 1
-	lease          = time.Minute              // a process that died in the act blocks its key no longer
-	sweepEvery     = time.Hour
-	sweepSize      = 1000
-	maxKey         = 255
+	keyHeader  = "idempotency-key"  // forwarded by the edge
+	keep       = 7 * 24 * time.Hour // contract section 1
+	lease      = time.Minute        // a process that died in the act blocks its key no longer
+	sweepEvery = time.Hour
+	sweepSize  = 1000
+	maxKey     = 255
 )
 
 // Store keeps answers in the table idempotency_key of a schema.

@@ -85,7 +85,7 @@ func (in *Inbox) one(ctx context.Context, source string, ev *eventv1.Event) (eve
 		return eventv1.DeliverResponse_Result_REJECTED, "nobody here handles this type"
 	}
 	if h.Source != "" && h.Source != source {
-		return eventv1.DeliverResponse_Result_REJECTED, fmt.Sprintf("%s may not send this type", source)
+		return eventv1.DeliverResponse_Result_REJECTED, source + " may not send this type"
 	}
 	ctx = WithRequestID(ctx, ev.GetRequestId())
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": ev.GetTraceparent()})

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
@@ -147,13 +148,14 @@ func traceparent(ctx context.Context) string {
 	return carrier["traceparent"]
 }
 
-// Payload decodes an event's payload into m and checks that the type fits.
+// Payload decodes an event's payload into m and checks that the type fits. What
+// cannot be decoded never will be: the error refuses the event for good.
 func Payload[T proto.Message](ev *eventv1.Event, m T) error {
 	if want := string(m.ProtoReflect().Descriptor().FullName()); ev.GetType() != want {
-		return fmt.Errorf("event of type %q where %q is expected", ev.GetType(), want)
+		return fail.New(fail.InvalidArgument, "event of type %q where %q is expected", ev.GetType(), want)
 	}
 	if err := proto.Unmarshal(ev.GetPayload(), m); err != nil {
-		return fmt.Errorf("decode %s: %w", ev.GetType(), err)
+		return fail.New(fail.InvalidArgument, "the payload is no %s", ev.GetType()).Wrap(err)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	pc.ConnConfig.DefaultQueryExecMode = mode
 	pc.ConnConfig.ConnectTimeout = connectTimeout
-	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
+	pc.ConnConfig.Tracer = otelpgx.NewTracer()
 	pc.MinConns, pc.MaxConns = c.Min, max(c.Max, 1)
 	pc.MaxConnIdleTime, pc.MaxConnLifetime, pc.MaxConnLifetimeJitter = maxIdle, maxLife, lifeJitter
 	pool, err := pgxpool.NewWithConfig(ctx, pc)

@@ -31,47 +31,47 @@ var (
 
 // New answers a database in which migrate has run for schema. The server is
 // the one at MANAS_TEST_PG; the database is dropped when the test ends.
-func New(t testing.TB, schema string, migrate func(ctx context.Context, url string) error) *pg.DB {
-	t.Helper()
-	db, err := pg.Open(t.Context(), pg.Config{URL: URL(t, schema, migrate), Max: 16})
+func New(tb testing.TB, schema string, migrate func(ctx context.Context, url string) error) *pg.DB {
+	tb.Helper()
+	db, err := pg.Open(tb.Context(), pg.Config{URL: URL(tb, schema, migrate), Max: 16})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(db.Close)
+	tb.Cleanup(db.Close)
 	return db
 }
 
 // URL is New for code that opens the database itself.
-func URL(t testing.TB, schema string, migrate func(ctx context.Context, url string) error) string {
-	t.Helper()
+func URL(tb testing.TB, schema string, migrate func(ctx context.Context, url string) error) string {
+	tb.Helper()
 	admin := os.Getenv("MANAS_TEST_PG") //nolint:forbidigo // tests have no other configuration
 	if admin == "" {
 		const why = "MANAS_TEST_PG is not set; `make test` starts a PostgreSQL and sets it"
 		if os.Getenv("MANAS_TEST_REQUIRE") == "1" { //nolint:forbidigo // as above
-			t.Fatal(why)
+			tb.Fatal(why)
 		}
-		t.Skip(why)
+		tb.Skip(why)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), setUp) //nolint:forbidigo // outlives the test's own in Cleanup
 	defer cancel()
 	template, err := templateOf(ctx, admin, schema, migrate)
 	if err != nil {
-		t.Fatalf("make the template of %s: %v", schema, err)
+		tb.Fatalf("make the template of %s: %v", schema, err)
 	}
 	name := "t_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	if err := locked(ctx, admin, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
-		t.Fatalf("clone %s: %v", template, err)
+		tb.Fatalf("clone %s: %v", template, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), setUp) //nolint:forbidigo // the test's own context has ended
 		defer cancel()
 		if err := exec(ctx, admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
-			t.Errorf("drop %s: %v", name, err)
+			tb.Errorf("drop %s: %v", name, err)
 		}
 	})
 	url, err := withDatabase(admin, name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return url
 }

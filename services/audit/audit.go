@@ -71,4 +71,3 @@ func (s *Service) keepPartitions(ctx context.Context) error {
 		}
 	}
 }
-

@@ -12,7 +12,6 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
-
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )

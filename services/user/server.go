@@ -12,7 +12,6 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
-
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )

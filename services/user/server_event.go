@@ -9,7 +9,6 @@ import (
 
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )

@@ -58,6 +58,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
+	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
+		return fmt.Errorf("register the outbox's metrics: %w", err)
+	}
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	return p.ServeGRPC(ctx, g)
 }

@@ -24,7 +24,6 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pgtest"
 	"github.com/manas360/platform/pkg/token"
-
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"

@@ -1,0 +1,36 @@
+package admin
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/token"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
+)
+
+// userRead is the event of an operator's look at one person.
+func userRead(caller *token.Caller, userID uuid.UUID, now time.Time) outbox.Event {
+	return looked(caller, "admin.user_read", &auditv1.Event_Target{Type: "user", Id: id.Format("usr", userID)}, nil, now)
+}
+
+// usersListed is the event of an operator's look at many.
+func usersListed(caller *token.Caller, n int, now time.Time) outbox.Event {
+	return looked(caller, "admin.users_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+}
+
+func looked(caller *token.Caller, action string, t *auditv1.Event_Target, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
+	operator := id.Format("usr", caller.UserID)
+	ev := &auditv1.Event{
+		Action:  action,
+		Actor:   &auditv1.Event_Actor{Type: "admin", Id: operator, SessionId: id.Format("ses", caller.SessionID)},
+		Outcome: auditv1.Event_SUCCESS, RequestId: caller.RequestID, Changes: changes,
+	}
+	if t != nil {
+		ev.Targets = append(ev.Targets, t)
+	}
+	return outbox.Event{Key: operator, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
+}
