@@ -1,0 +1,110 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/fail"
+)
+
+// consume uses amount of a feature: a boolean one is checked, a quantity is
+// compared, a metered one is counted. Answers the counter after, nil for a
+// boolean one.
+func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, amount int64) (*limit, error) {
+	now := s.now()
+	e, err := s.current(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	if e.ended(now) {
+		return nil, s.required(ctx, code)
+	}
+	l, err := s.feature(ctx, e, code)
+	if errors.Is(err, errNone) {
+		return nil, s.lacking(ctx, e, code)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch l.Kind {
+	case boolean:
+		return nil, nil //nolint:nilnil // a boolean feature that is there has no counter
+	case quantity:
+		if l.LimitValue != nil && amount > *l.LimitValue {
+			return nil, s.exceeded(ctx, e, l, now)
+		}
+		return &l, nil
+	}
+	start, end := s.window(l, now)
+	l.ResetsAt = &end
+	used, fits, err := s.countUse(ctx, userID, l, start, amount)
+	if err != nil {
+		return nil, err
+	}
+	if !fits {
+		if l.Used, err = s.use(ctx, userID, l, start); err != nil {
+			return nil, err
+		}
+		return nil, s.exceeded(ctx, e, l, now)
+	}
+	l.Used = used
+	return &l, nil
+}
+
+// required refuses one whose paid time is over.
+func (s *Service) required(ctx context.Context, code string) error {
+	to, known, err := s.catalog.upgrade(ctx, code, 0)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return unknownFeature(code)
+	}
+	return offer(fail.New(fail.SubscriptionRequired, "there is no live subscription").
+		With("requiredFeature", code).With("currentPlan", noPlan), to)
+}
+
+// lacking refuses a feature that is not in the plan.
+func (s *Service) lacking(ctx context.Context, e entitlements, code string) error {
+	to, known, err := s.catalog.upgrade(ctx, code, 0)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return unknownFeature(code)
+	}
+	return offer(fail.New(fail.FeatureNotAvailable, "%s is not in the plan %s", code, e.PlanCode).
+		With("requiredFeature", code).With("currentPlan", e.PlanCode), to)
+}
+
+// exceeded refuses what is over the limit.
+func (s *Service) exceeded(ctx context.Context, e entitlements, l limit, now time.Time) error {
+	to, _, err := s.catalog.upgrade(ctx, l.Feature, l.most())
+	if err != nil {
+		return err
+	}
+	refusal := fail.New(fail.QuotaExceeded, "the plan %s allows %d of %s", e.PlanCode, l.most(), l.Feature).
+		With("requiredFeature", l.Feature).With("currentPlan", e.PlanCode).
+		With("limit", strconv.FormatInt(l.most(), 10)).With("used", strconv.FormatInt(l.Used, 10)).
+		With("remaining", strconv.FormatInt(l.remaining(), 10))
+	if l.ResetsAt != nil {
+		refusal = refusal.With("resetsAt", l.ResetsAt.UTC().Format(time.RFC3339)).RetryAfter(l.ResetsAt.Sub(now))
+	}
+	return offer(refusal, to)
+}
+
+func unknownFeature(code string) error {
+	return fail.New(fail.NotFound, "there is no feature %s", code)
+}
+
+// offer names the plan that would do, if there is one.
+func offer(e *fail.Error, upgradeTo string) error {
+	if upgradeTo != "" {
+		return e.With("upgradeTo", upgradeTo)
+	}
+	return e
+}

@@ -1,0 +1,94 @@
+package subscription
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/rpc"
+	"github.com/manas360/platform/pkg/token"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
+)
+
+// actor is who is behind a change.
+type actor struct{ kind, id, session, network string }
+
+// change is one value before and after; "" and nil are written as absent.
+type change struct {
+	path          string
+	before, after any
+}
+
+// actorOf is the person behind the request, or this service itself.
+func actorOf(ctx context.Context) actor {
+	caller, ok := token.FromContext(ctx)
+	if !ok || !caller.SignedIn() {
+		return serviceActor(schema)
+	}
+	return actor{
+		kind: "user", id: id.Format("usr", caller.UserID), session: id.Format("ses", caller.SessionID), network: network(caller.ClientIP),
+	}
+}
+
+// serviceActor is a process that acts by itself.
+func serviceActor(name string) actor { return actor{kind: "service", id: name} }
+
+// audit is the record of what happened to a subscription.
+func audit(ctx context.Context, action string, by actor, sub subscription, now time.Time, changes ...change) outbox.Event {
+	user := id.Format("usr", sub.UserID)
+	ev := &auditv1.Event{
+		Action:  action,
+		Actor:   &auditv1.Event_Actor{Type: by.kind, Id: by.id, SessionId: by.session},
+		Outcome: auditv1.Event_SUCCESS, RequestId: rpc.RequestID(ctx), Source: schema, IpPrefix: by.network,
+		Targets: []*auditv1.Event_Target{
+			{Type: "subscription", Id: id.Format("sub", sub.ID)}, {Type: "user", Id: user},
+		},
+	}
+	for _, c := range changes {
+		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.path, Before: text(c.before), After: text(c.after)})
+	}
+	return outbox.Event{Key: user, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
+}
+
+// also adds something else the act was upon.
+func also(e outbox.Event, kind, prefix string, target uuid.UUID) outbox.Event {
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: kind, Id: id.Format(prefix, target)})
+	}
+	return e
+}
+
+// text is the JSON of a changed value.
+func text(v any) string {
+	if v == nil || v == "" {
+		return ""
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// network cuts an address to what may be kept of it.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	a = a.Unmap()
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}

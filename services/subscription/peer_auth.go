@@ -1,0 +1,30 @@
+package subscription
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
+)
+
+// entitlementChanged makes auth's tokens follow the new set.
+func entitlementChanged(userID uuid.UUID, e entitlements, now time.Time) outbox.Event {
+	return outbox.Event{
+		Key: id.Format("usr", userID), Destinations: []string{"auth"}, OccurredAt: now,
+		Payload: &subscriptionv1.EntitlementChanged{
+			UserId: userID[:], Epoch: e.Epoch, Plan: e.PlanCode, Features: e.Features, EndsAt: stamp(e.EndsAt),
+		},
+	}
+}
+
+// stamp leaves out a time that is not set.
+func stamp(t *time.Time) *timestamppb.Timestamp {
+	if t == nil {
+		return nil
+	}
+	return timestamppb.New(*t)
+}

@@ -1,0 +1,71 @@
+package subscription
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/id"
+	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
+	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
+)
+
+const defaultProvider = "phonepe"
+
+// paymentPeer is what subscription asks of payment.
+type paymentPeer struct {
+	client paymentv1.PaymentInternalServiceClient
+}
+
+func newPaymentPeer(conn grpc.ClientConnInterface) paymentPeer {
+	return paymentPeer{client: paymentv1.NewPaymentInternalServiceClient(conn)}
+}
+
+// open opens the payment of an order, or finds the one there is. Safe to
+// repeat: the order's id is the request's. Never call it in a transaction.
+func (p paymentPeer) open(ctx context.Context, sub subscription, provider string) (payment, error) {
+	if provider == "" {
+		provider = defaultProvider
+	}
+	tax := split(sub.price())
+	r, err := p.client.CreatePayment(ctx, &paymentv1.CreatePaymentRequest{
+		RequestId: sub.ID[:], UserId: sub.UserID[:], Purpose: "subscription", ProductCode: sub.PlanCode, Provider: provider,
+		Amount: &typev1.Money{CurrencyCode: sub.Currency, AmountMinor: sub.TotalMinor},
+		Tax: &typev1.TaxBreakdown{
+			TaxableMinor: tax.Taxable, CgstMinor: tax.CGST, SgstMinor: tax.SGST, IgstMinor: tax.IGST, RoundOffMinor: tax.RoundOff,
+		},
+	})
+	if err != nil {
+		return payment{}, fmt.Errorf("open payment of order %s: %w", sub.ID, fail.FromError(err))
+	}
+	m := r.GetPayment()
+	payID, err := id.Parse("pay", m.GetId())
+	if err != nil {
+		return payment{}, fmt.Errorf("payment of order %s: %w", sub.ID, err)
+	}
+	return payment{
+		ID: payID, State: m.GetState().String(), RedirectURL: m.GetRedirectUrl(),
+		AmountMinor: m.GetAmount().GetAmountMinor(), Currency: m.GetAmount().GetCurrencyCode(),
+	}, nil
+}
+
+// captured unpacks the event of money that moved.
+func captured(m *paymentv1.PaymentStateChanged) (capture, error) {
+	c := capture{AmountMinor: m.GetAmount().GetAmountMinor(), Currency: m.GetAmount().GetCurrencyCode()}
+	for _, f := range []struct {
+		into *uuid.UUID
+		from []byte
+	}{{&c.OrderID, m.GetRequestId()}, {&c.PaymentID, m.GetPaymentId()}, {&c.UserID, m.GetUserId()}} {
+		var err error
+		if *f.into, err = uuid.FromBytes(f.from); err != nil {
+			return capture{}, fail.New(fail.InvalidArgument, "an id of the event is malformed").Wrap(err)
+		}
+	}
+	if m.GetPaidAt().IsValid() {
+		c.PaidAt = m.GetPaidAt().AsTime()
+	}
+	return c, nil
+}

@@ -1,0 +1,77 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/rpc"
+	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
+	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
+)
+
+// Register puts the service on g. peer names the direct caller of a request.
+func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
+	subscriptionv1.RegisterSubscriptionServiceServer(g, &publicServer{Service: s})
+	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
+	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+}
+
+// inboxClient is the delivery end of another service.
+func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient {
+	return eventv1.NewEventInboxServiceClient(conn)
+}
+
+// handlers is what subscription listens to. What an event unlocks reaches auth
+// at once, not with the relay's next poll.
+func (s *Service) handlers() map[string]outbox.Handler {
+	wake := func(context.Context, *eventv1.Event) { s.outbox.Wake() }
+	return map[string]outbox.Handler{
+		"manas.auth.v1.AccountActivated":       {Source: "auth", Apply: s.onActivated, After: wake},
+		"manas.payment.v1.PaymentStateChanged": {Source: "payment", Apply: s.onPayment, After: wake},
+	}
+}
+
+func (s *Service) onActivated(ctx context.Context, tx txn, ev *eventv1.Event) error {
+	ctx = rpc.WithRequestID(ctx, ev.GetRequestId()) // of the act behind it, not of its delivery
+	m := &authv1.AccountActivated{}
+	if err := outbox.Payload(ev, m); err != nil {
+		return err
+	}
+	userID, err := uuid.FromBytes(m.GetAccount().GetId())
+	if err != nil {
+		return fail.New(fail.InvalidArgument, "the account's id is malformed").Wrap(err)
+	}
+	return s.giveFree(ctx, tx, userID, serviceActor("auth"))
+}
+
+func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) error {
+	ctx = rpc.WithRequestID(ctx, ev.GetRequestId())
+	m := &paymentv1.PaymentStateChanged{}
+	if err := outbox.Payload(ev, m); err != nil {
+		return err
+	}
+	c, err := captured(m)
+	if err != nil {
+		return err
+	}
+	by := serviceActor("payment")
+	switch m.GetState() {
+	case paymentv1.Payment_SUCCEEDED:
+		return s.activate(ctx, tx, c, by)
+	case paymentv1.Payment_FAILED, paymentv1.Payment_EXPIRED, paymentv1.Payment_CANCELLED:
+		err := s.abandonIn(ctx, tx, c.OrderID, "payment "+m.GetState().String(), by)
+		if errors.Is(err, errNone) {
+			return fail.New(fail.InvalidArgument, "there is no order %s", c.OrderID)
+		}
+		return err
+	default:
+		return nil // on its way, or money that went back
+	}
+}

@@ -1,0 +1,164 @@
+package subscription
+
+import (
+	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manas360/platform/migrations"
+	"github.com/manas360/platform/pkg/pgtest"
+	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
+)
+
+// queries holds every constant of store*.go.
+var queries = map[string]string{
+	"lockUser": lockUser, "selectPlans": selectPlans, "selectPrices": selectPrices, "selectFeatures": selectFeatures,
+	"selectOffer": selectOffer, "subscriptionRows": subscriptionRows, "selectSubscription": selectSubscription,
+	"selectLive": selectLive, "selectPending": selectPending, "selectHistory": selectHistory, "countHistory": countHistory,
+	"insertSubscription": insertSubscription, "updateSubscription": updateSubscription, "insertEvent": insertEvent,
+	"notePayment": notePayment, "insertPeriod": insertPeriod, "selectDue": selectDue, "postpone": postpone,
+	"putEntitlements": putEntitlements, "selectEntitlements": selectEntitlements, "selectLimits": selectLimits,
+	"selectFeature": selectFeature, "countUse": countUse, "selectUse": selectUse, "nextNumber": nextNumber,
+	"insertInvoice": insertInvoice, "invoiceRows": invoiceRows, "selectInvoice": selectInvoice,
+	"selectInvoices": selectInvoices, "countInvoices": countInvoices, "invoiced": invoiced,
+}
+
+func TestQueriesPrepare(t *testing.T) {
+	db := pgtest.New(t, schema, migrations.For(schema))
+	conn, err := db.Pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for name, sql := range queries {
+		numbered, _, err := pgx.NamedArgs{}.RewriteQuery(t.Context(), conn.Conn(), sql, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := conn.Conn().Prepare(t.Context(), name, numbered); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(constants(t), slices.Sorted(maps.Keys(queries))); diff != "" {
+		t.Errorf("constants of store*.go that are not prepared here (-in files +here):\n%s", diff)
+	}
+}
+
+// constants names the constants of store*.go.
+func constants(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("store*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			g, ok := d.(*ast.GenDecl)
+			if !ok || g.Tok != token.CONST {
+				continue
+			}
+			for _, spec := range g.Specs {
+				if v, ok := spec.(*ast.ValueSpec); ok {
+					names = append(names, v.Names[0].Name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestSeed(t *testing.T) {
+	s := newStand(t)
+	plans, err := s.catalog.all(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range plans {
+		for _, r := range p.Prices {
+			got = append(got, strings.Join([]string{p.Kind, p.Code, r.Cycle, cmpInt(r.AmountMinor), r.TaxMode, r.SACCode}, " "))
+		}
+		if len(p.Features) == 0 && p.Code != "track_single" {
+			t.Errorf("plan %s has no features", p.Code)
+		}
+		if p.Featured != (p.Code == "premium") {
+			t.Errorf("plan %s: featured = %t", p.Code, p.Featured)
+		}
+	}
+	want := []string{
+		"plan free MONTHLY 0 INCLUSIVE 999312", "plan free YEARLY 0 INCLUSIVE 999312",
+		"product track_single ONE_TIME 3000 INCLUSIVE 999312",
+		"plan basic MONTHLY 49900 INCLUSIVE 999312", "plan basic YEARLY 499000 INCLUSIVE 999312",
+		"product lifetime LIFETIME 999900 INCLUSIVE 999312",
+		"plan premium MONTHLY 149900 INCLUSIVE 999312", "plan premium YEARLY 1499000 INCLUSIVE 999312",
+		"product premium_monthly MONTHLY 29900 INCLUSIVE 999312", "product premium_yearly YEARLY 299900 INCLUSIVE 999312",
+		"plan enterprise MONTHLY 499900 INCLUSIVE 999312", "plan enterprise YEARLY 4999000 INCLUSIVE 999312",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("prices (-want +got):\n%s", diff)
+	}
+	// A higher tier has all that a lower one has, and limits no smaller.
+	has := func(p plan, code string) *feature {
+		i := slices.IndexFunc(p.Features, func(f feature) bool { return f.Feature == code })
+		if i < 0 {
+			return nil
+		}
+		return &p.Features[i]
+	}
+	for i, low := range plans {
+		for _, high := range plans[i+1:] {
+			for _, f := range low.Features {
+				up := has(high, f.Feature)
+				if high.Code == "track_single" {
+					continue
+				}
+				if up == nil || (up.LimitValue != nil && (f.LimitValue == nil || *up.LimitValue < *f.LimitValue) && f.Kind != boolean) {
+					t.Errorf("%s has less of %s than %s", high.Code, f.Feature, low.Code)
+				}
+			}
+		}
+	}
+}
+
+func TestCatalogueIsImmutable(t *testing.T) {
+	s := newStand(t)
+	for _, sql := range []string{
+		`UPDATE subscription.price SET amount_minor = 1`,
+		`DELETE FROM subscription.plan_feature`,
+		`UPDATE subscription.plan_version SET published_at = published_at`,
+	} {
+		if _, err := s.db.Pool.Exec(context.WithoutCancel(t.Context()), sql); err == nil || !strings.Contains(err.Error(), "append-only") {
+			t.Errorf("%s: error = %v", sql, err)
+		}
+	}
+}
+
+func TestMigrationsGoDownAndUpAgain(t *testing.T) {
+	s := newStand(t)
+	s.buy(t, s.member(t), "basic", subscriptionv1.Price_MONTHLY) // rows that hold on to the catalogue
+	url := s.db.Pool.Config().ConnString()
+	if err := migrations.Down(t.Context(), schema, url); err != nil {
+		t.Fatalf("down: %v", err)
+	}
+	if _, err := migrations.Up(t.Context(), schema, url); err != nil {
+		t.Fatalf("up again: %v", err)
+	}
+}
