@@ -2,8 +2,10 @@
 package rdb
 
 import (
+	"context"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,6 +22,7 @@ type Config struct {
 // library's defaults a dead Redis costs 1.7 s a call, because dialling is
 // repeated inside each retry; here one attempt fails within its context.
 func Open(c Config) *redis.Client {
+	quiet()
 	return redis.NewClient(&redis.Options{
 		Addr:                  net.JoinHostPort(c.Host, strconv.Itoa(c.Port)),
 		DialTimeout:           250 * time.Millisecond,
@@ -31,3 +34,12 @@ func Open(c Config) *redis.Client {
 		PoolSize:              10,
 	})
 }
+
+// quiet takes the library's own log away: it writes raw lines to stderr for
+// every failed dial, while each failure is returned to a caller who logs it.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+// Printf implements the library's logger.
+func (silence) Printf(context.Context, string, ...any) {}

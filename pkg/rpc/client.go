@@ -2,7 +2,10 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -11,10 +14,14 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/manas360/platform/pkg/boot"
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/token"
+	authzv1 "github.com/manas360/platform/proto/gen/manas/authz/v1"
 )
 
 const callDeadline = 5 * time.Second
@@ -24,7 +31,7 @@ const callDeadline = 5 * time.Second
 const serviceConfig = `{
   "loadBalancingConfig": [{"round_robin": {}}],
   "methodConfig": [{
-    "name": [{}],
+    "name": %s,
     "retryPolicy": {
       "maxAttempts": 3,
       "initialBackoff": "0.01s",
@@ -35,6 +42,37 @@ const serviceConfig = `{
   }],
   "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}
 }`
+
+// readOnly are the verbs whose repetition changes nothing. Every other call is
+// sent again only by gRPC itself, when it is certain that it never left.
+var readOnly = []string{"Get", "List", "BatchGet"}
+
+// retries is the service config with a retry policy for the suite's reads that
+// are linked into this process.
+func retries() string {
+	type name struct {
+		Service string `json:"service"`
+		Method  string `json:"method"`
+	}
+	names := []name{}
+	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			for j := range f.Services().Get(i).Methods().Len() {
+				m := f.Services().Get(i).Methods().Get(j)
+				reads := slices.ContainsFunc(readOnly, func(verb string) bool { return strings.HasPrefix(string(m.Name()), verb) })
+				if reads && proto.HasExtension(m.Options(), authzv1.E_Rule) {
+					names = append(names, name{Service: string(m.Parent().FullName()), Method: string(m.Name())})
+				}
+			}
+		}
+		return true
+	})
+	list, err := json.Marshal(names)
+	if err != nil || len(names) == 0 { // strings always encode
+		return `{"loadBalancingConfig": [{"round_robin": {}}]}`
+	}
+	return fmt.Sprintf(serviceConfig, list)
+}
 
 // Dial makes a connection to the service at target, host:port. It connects when
 // first used, so it does not fail because the peer is down. Calls over it carry
@@ -48,7 +86,7 @@ func Dial(p *boot.Process, service, target string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(target,
 		grpc.WithTransportCredentials(credentials.NewTLS(identity.Client(service))),
-		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultServiceConfig(retries()),
 		grpc.WithDisableServiceConfig(), // never one from DNS
 		grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{

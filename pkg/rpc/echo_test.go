@@ -29,6 +29,7 @@ func permission(p string) *authzv1.Rule {
 // take a DeliverResponse.Result, but Batch, which takes a DeliverRequest.
 var echoRules = map[string]*authzv1.Rule{
 	"Public":  {Access: &authzv1.Rule_Public{Public: true}},
+	"GetIt":   {Access: &authzv1.Rule_Public{Public: true}},
 	"Batch":   {Access: &authzv1.Rule_Public{Public: true}},
 	"Mine":    {Access: &authzv1.Rule_Authenticated{Authenticated: true}},
 	"Read":    permission("thing.read"),

@@ -147,20 +147,22 @@ func TestErrorsOverTheWire(t *testing.T) {
 	})
 	conn := rpctest.Dial(t, "gateway", "audit", addr)
 	for _, tt := range []struct {
-		err   error
-		want  string
-		calls int32
+		method string
+		err    error
+		want   string
+		calls  int32
 	}{
-		{fmt.Errorf("open: %w", fail.New(fail.QuotaExceeded, "enough")), "QUOTA_EXCEEDED", 1},
-		{errors.New("pg: password of user 42"), "INTERNAL", 1},
-		{nil, "INTERNAL", 1},
-		{fail.New(fail.Unavailable, "database is down"), "UNAVAILABLE", 3},
-		{fail.New(fail.PaymentProviderUnavailable, "down"), "PAYMENT_PROVIDER_UNAVAILABLE", 1},
-		{context.DeadlineExceeded, "DEADLINE_EXCEEDED", 1},
+		{"Public", fmt.Errorf("open: %w", fail.New(fail.QuotaExceeded, "enough")), "QUOTA_EXCEEDED", 1},
+		{"Public", errors.New("pg: password of user 42"), "INTERNAL", 1},
+		{"Public", nil, "INTERNAL", 1},
+		{"Public", fail.New(fail.Unavailable, "database is down"), "UNAVAILABLE", 1}, // it may have acted: not again
+		{"GetIt", fail.New(fail.Unavailable, "database is down"), "UNAVAILABLE", 3},
+		{"Public", fail.New(fail.PaymentProviderUnavailable, "down"), "PAYMENT_PROVIDER_UNAVAILABLE", 1},
+		{"Public", context.DeadlineExceeded, "DEADLINE_EXCEEDED", 1},
 	} {
 		err = tt.err
 		calls.Store(0)
-		got := invoke(t.Context(), conn, "Public", "")
+		got := invoke(t.Context(), conn, tt.method, "")
 		if reason(got) != tt.want || calls.Load() != tt.calls {
 			t.Errorf("%v: got %q after %d calls, want %q after %d", tt.err, reason(got), calls.Load(), tt.want, tt.calls)
 		}
