@@ -20,7 +20,11 @@ const docsPolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-
 
 // ownRoutes are what the edge answers itself.
 func (e *Edge) ownRoutes() error {
-	page, err := docs.Page(proto.OpenAPI)
+	api, err := openAPI(proto.OpenAPI)
+	if err != nil {
+		return fmt.Errorf("complete the OpenAPI document: %w", err)
+	}
+	page, err := docs.Page(api)
 	if err != nil {
 		return fmt.Errorf("render docs: %w", err)
 	}
@@ -38,7 +42,7 @@ func (e *Edge) ownRoutes() error {
 		}},
 		{"/readyz", true, e.readyz},
 		{"/.well-known/jwks.json", false, e.jwks},
-		{"/openapi.json", false, document("application/json", "", proto.OpenAPI)},
+		{"/openapi.json", false, document("application/json", "", api)},
 		{"/docs", false, document("text/html; charset=utf-8", docsPolicy, page)},
 		{docs.StylePath, false, document("text/css; charset=utf-8", "", docs.Style())},
 	} {
