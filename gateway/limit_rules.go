@@ -47,6 +47,9 @@ func addressCharges(prefix string, q *request) []charge {
 	if q.route != nil && q.route.probe {
 		return []charge{newCharge(prefix, limitProbe, scope)}
 	}
+	if q.route != nil && q.route.raw {
+		return nil // a provider sends thousands from one address; only bad signatures count against it
+	}
 	out := []charge{newCharge(prefix, limitAddress, scope)}
 	if q.route != nil {
 		if l, ok := limitClasses[q.route.rule.GetRateClass()]; ok && !l.account {

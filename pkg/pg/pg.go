@@ -84,6 +84,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	pc.ConnConfig.ConnectTimeout = connectTimeout
 	pc.ConnConfig.Tracer = otelpgx.NewTracer()
 	pc.MinConns, pc.MaxConns = c.Min, max(c.Max, 1)
+	pc.PingTimeout = acquireTimeout // a connection whose server vanished without a word
 	pc.MaxConnIdleTime, pc.MaxConnLifetime, pc.MaxConnLifetimeJitter = maxIdle, maxLife, lifeJitter
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
@@ -131,10 +132,14 @@ func (db *DB) once(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) 
 	conn, err := db.Pool.Acquire(acquire)
 	cancel()
 	if err != nil {
+		if ctx.Err() != nil { // the caller left; the database may be well
+			return fmt.Errorf("wait for a connection: %w", err)
+		}
 		return away(err)
 	}
 	defer conn.Release()
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	// Said aloud: a server may have another default.
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return fn(ctx, tx) })
 	if err != nil {
 		return fmt.Errorf("transaction: %w", err)
 	}
@@ -154,8 +159,9 @@ func IsUnique(err error, constraint string) bool {
 	return errors.As(err, &pe) && pe.Code == "23505" && pe.ConstraintName == constraint
 }
 
-// Err turns the errors of a database that is away, shutting down or out of
-// connections into fail.Unavailable; all others stay as they are.
+// Err turns the errors of a database that is away, shutting down, out of
+// connections or past the time its role may wait into fail.Unavailable; all
+// others stay as they are.
 func Err(err error) error {
 	if err == nil {
 		return nil
@@ -170,7 +176,10 @@ func Err(err error) error {
 	)
 	switch {
 	case errors.As(err, &pe):
-		if strings.HasPrefix(pe.Code, "08") || strings.HasPrefix(pe.Code, "57P") || pe.Code == "53300" {
+		switch {
+		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "57P"), pe.Code == "53300", pe.Code == "25P03":
+			return away(err)
+		case pe.Code == "55P03", pe.Code == "57014": // lock_timeout and statement_timeout of bootstrap.sql
 			return away(err)
 		}
 		return err
@@ -189,5 +198,5 @@ func closed(err error) bool {
 }
 
 func away(cause error) error {
-	return fail.New(fail.Unavailable, "the database cannot be reached").RetryAfter(retryAfter).Wrap(cause)
+	return fail.New(fail.Unavailable, "the database does not answer").RetryAfter(retryAfter).Wrap(cause)
 }
