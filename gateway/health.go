@@ -18,6 +18,17 @@ import (
 // docsPolicy lets the documentation page have its own style sheet, nothing more.
 const docsPolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+// frontPage is what a person meets who opens the API in a browser, or comes
+// back from paying without an application around it.
+const frontPage = `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Manas360</title><link rel="stylesheet" href="` + docs.StylePath + `"></head>
+<body><main><h1>Manas360</h1>
+<p>This is the programming interface of Manas360. If you have just paid, your application shows the result in a moment; you may close this page.</p>
+<p><a href="/docs">Documentation</a></p></main></body>
+</html>
+`
+
 // ownRoutes are what the edge answers itself.
 func (e *Edge) ownRoutes() error {
 	api, err := openAPI(proto.OpenAPI)
@@ -43,6 +54,7 @@ func (e *Edge) ownRoutes() error {
 		{"/readyz", true, e.readyz},
 		{"/.well-known/jwks.json", false, e.jwks},
 		{"/openapi.json", false, document("application/json", "", api)},
+		{"/", false, document("text/html; charset=utf-8", docsPolicy, []byte(frontPage))},
 		{"/docs", false, document("text/html; charset=utf-8", docsPolicy, page)},
 		{docs.StylePath, false, document("text/css; charset=utf-8", "", docs.Style())},
 	} {

@@ -137,6 +137,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
+	if err := s.outbox.Metrics(p.Registry, db, "auth", "audit"); err != nil {
+		return fmt.Errorf("register the outbox's metrics: %w", err)
+	}
 	for _, to := range []string{"auth", "audit"} {
 		p.Go("relay-"+to, s.outbox.Relay(db, to, inboxClient(conns[to]), p.Log))
 	}

@@ -1,0 +1,67 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/manas360/platform/services/payment/factstate"
+)
+
+// provider takes payments for us. Its calls are never made in a transaction:
+// a transaction may be repeated, a call may not.
+type provider interface {
+	// pay opens an order. Fails with errNotSent, errDuplicate, a *refusedError,
+	// or anything else, which means that nobody knows.
+	pay(ctx context.Context, o order) (opened, error)
+	// status asks what became of an order. Fails with errNoOrder when the
+	// provider does not know it.
+	status(ctx context.Context, merchantOrderID string) (fact, error)
+	// atLeast is the smallest amount it takes, in minor units.
+	atLeast() int64
+}
+
+var (
+	errNotSent   = errors.New("the provider certainly did not hear of it")
+	errDuplicate = errors.New("the provider has this order already")
+	errNoOrder   = errors.New("the provider does not know this order")
+)
+
+// refusedError is a provider's definite no.
+type refusedError struct {
+	Status int
+	Code   string // as the provider names it
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("refused with %d %s", e.Status, e.Code) }
+
+// order is what a provider needs to know.
+type order struct {
+	MerchantOrderID string
+	AmountMinor     int64
+	ReturnURL       string // where the customer goes afterwards
+	UserID          string
+	PaymentID       string
+}
+
+// opened is a provider's answer to pay.
+type opened struct {
+	ProviderOrderID string
+	RedirectURL     string
+	ExpiresAt       time.Time
+}
+
+// fact is what a provider says of an order in answer to our own question.
+type fact struct {
+	Kind            factstate.Fact
+	MerchantOrderID string // which we asked about
+	EchoedOrderID   string // which it answered about, if it says so
+	ProviderOrderID string
+	AmountMinor     int64
+	Currency        string
+	Method          string
+	FailureCode     string
+	PaidAt          time.Time // zero when it does not say
+	ExpiresAt       time.Time // zero when it does not say
+}
