@@ -1,0 +1,89 @@
+# Every command a person or CI runs. A recipe longer than five lines becomes a Go program.
+BIN    := $(CURDIR)/.bin
+BASE   ?= HEAD
+GO_MIN := $(shell awk '$$1 == "go" { print $$2 }' go.work)
+MODS    = $(shell go list -m -f '{{.Dir}}')
+
+BUF_VERSION  := 1.75.0
+LINT_VERSION := v2.15.0
+
+# One set of flags for every build: a second set would compile the world twice.
+export GOFLAGS := -trimpath -buildvcs=false
+export PATH := $(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help up down reset tour test race e2e bench lint proto proto-check islands tidy tools ci need-go dev
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: dev ## Start the suite and follow its logs; Ctrl-C stops it (DETACH=1 returns when it is ready)
+	@exec $(BIN)/dev up $(if $(DETACH),-detach)
+
+down: dev ## Stop a detached suite
+	@$(BIN)/dev down
+
+reset: dev ## Stop the suite and empty its data directory
+	@$(BIN)/dev reset
+
+tour: need-go ## Walk the main job through the public API of the running suite
+	@go build -C deploy -o $(BIN)/tour ./tour
+	@exec $(BIN)/tour
+
+test: dev ## Test every module against real Postgres and Redis, which it starts itself
+	@$(BIN)/dev testservers -- go test -count=1 -p 2 -timeout 15m work
+
+race: dev ## The same with the race detector, for what runs goroutines
+	@$(BIN)/dev testservers -- go test -race -count=1 -p 2 -timeout 20m ./pkg/... ./gateway/... $(addsuffix /...,$(wildcard ./services/*/.))
+
+e2e: dev ## Only the black-box tests of the real binaries
+	@$(BIN)/dev testservers -- go test -count=1 -timeout 15m ./deploy/e2e/...
+
+bench: dev ## Run every benchmark (BENCHTIME=1x to see only that they live)
+	@$(BIN)/dev testservers -- go test -run '^$$' -bench . -benchtime $(or $(BENCHTIME),1s) -p 1 work
+
+lint: $(BIN)/golangci-lint ## Lint every module
+	@golangci-lint run $(MODS:%=%/...)
+
+proto: need-go $(BIN)/buf ## Generate Go, gateway and OpenAPI code from the contracts
+	@go run ./proto/internal/vendorproto proto/third_party
+	@buf format -w
+	@buf generate
+
+proto-check: need-go $(BIN)/buf ## Fail if generated code is stale or a contract breaks BASE (HEAD)
+	@rm -rf .cache/proto && mkdir -p .cache && cp -a proto .cache/proto
+	@$(MAKE) --no-print-directory proto
+	@diff -rq .cache/proto proto || { echo "proto/ was stale; it is fresh now: commit it with its source" >&2; exit 1; }
+	@buf lint
+	@! git cat-file -e '$(BASE):proto/manas' 2>/dev/null || buf breaking --against '.git#ref=$(BASE)'
+
+islands: need-go ## Build each module alone: nobody reaches past their go.mod
+	@for m in $(MODS); do echo "$$m"; (cd "$$m" && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff) || exit 1; done
+
+tidy: need-go ## Tidy every go.mod
+	@for m in $(MODS); do (cd "$$m" && GOWORK=off go mod tidy) || exit 1; done
+
+ci: ## What CI runs
+	@.ci/run
+
+tools: $(BIN)/buf $(BIN)/golangci-lint ## Install buf and golangci-lint into .bin
+
+dev: need-go
+	@echo "building the supervisor…" >&2
+	@go build -C deploy -o $(BIN)/dev ./dev
+
+need-go:
+	@command -v go >/dev/null || { echo "Go $(GO_MIN) or newer is needed and there is no go on PATH: see https://go.dev/doc/install" >&2; exit 1; }
+	@have=$$(go env GOVERSION 2>/dev/null); printf 'go%s\n%s\n' $(GO_MIN) "$${have:-go0}" | sort -V -C \
+		|| { echo "Go $(GO_MIN) or newer is needed, this is $${have:-an older one}: see https://go.dev/doc/install" >&2; exit 1; }
+
+# npm carries the built binary: seconds instead of minutes.
+$(BIN)/buf: | need-go
+	@echo "installing buf $(BUF_VERSION)…" >&2; mkdir -p $(BIN)
+	@{ command -v npm >/dev/null && npm install --silent --no-save --prefix .cache/npm @bufbuild/buf@$(BUF_VERSION) >&2 \
+		&& cp .cache/npm/node_modules/@bufbuild/buf-*/bin/buf $@; } \
+		|| GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@v$(BUF_VERSION)
+
+$(BIN)/golangci-lint: | need-go
+	@echo "building golangci-lint $(LINT_VERSION), some minutes the first time…" >&2
+	@GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
