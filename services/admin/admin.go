@@ -43,12 +43,10 @@ type Service struct {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, p *boot.Process, c Config) error {
-	db, err := pg.Open(ctx, c.Config)
+	db, err := pg.Attach(ctx, p, c.Config)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
-	p.Check("postgres", db.Ping)
 
 	conns := map[string]*grpc.ClientConn{}
 	for name, addr := range map[string]string{

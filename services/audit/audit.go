@@ -34,12 +34,10 @@ type Service struct {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, p *boot.Process, c Config) error {
-	db, err := pg.Open(ctx, c.Config)
+	db, err := pg.Attach(ctx, p, c.Config)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
-	p.Check("postgres", db.Ping)
 
 	s := New(db, c.PageSecret, p.Now)
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p})

@@ -131,12 +131,10 @@ func newMetrics() metrics {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, p *boot.Process, c Config) error {
-	db, err := pg.Open(ctx, c.Config)
+	db, err := pg.Attach(ctx, p, c.Config)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
-	p.Check("postgres", db.Ping)
 
 	subscription, err := rpc.Dial(p, "subscription", c.SubscriptionAddr)
 	if err != nil {

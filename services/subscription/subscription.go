@@ -111,12 +111,10 @@ func New(p Parts) (*Service, error) {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, p *boot.Process, c Config) error {
-	db, err := pg.Open(ctx, c.Config)
+	db, err := pg.Attach(ctx, p, c.Config)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
-	p.Check("postgres", db.Ping)
 
 	conns := map[string]grpc.ClientConnInterface{}
 	for name, addr := range map[string]string{"auth": c.AuthAddr, "payment": c.PaymentAddr, "audit": c.AuditAddr} {

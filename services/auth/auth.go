@@ -1,0 +1,169 @@
+// Package auth is identity: registrations, accounts, credentials, sessions,
+// second factors, roles, signing keys, and the epochs that make a change bite
+// at the edge.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/config"
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/page"
+	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/rdb"
+	"github.com/manas360/platform/pkg/rpc"
+	"github.com/manas360/platform/pkg/token"
+)
+
+const (
+	schema       = "auth"
+	issuerName   = "Manas360" // what an authenticator app shows
+	leastSecret  = 32         // characters
+	hashPatience = time.Second
+)
+
+// Config is the auth service's environment.
+type Config struct {
+	boot.Base
+	pg.Config
+
+	Redis rdb.Config
+
+	UserAddr         string `desc:"gRPC address of user"         env:"USER_ADDR,required"`
+	SubscriptionAddr string `desc:"gRPC address of subscription" env:"SUBSCRIPTION_ADDR,required"`
+	AuditAddr        string `desc:"gRPC address of audit"        env:"AUDIT_ADDR,required"`
+
+	JWTSecret        string          `desc:"at least 32 characters; seals signing keys, TOTP secrets and mail at rest"    env:"JWT_SECRET,required"         secret:"true"`
+	JWTRefreshSecret string          `desc:"at least 32 other characters; keys refresh tokens, codes and recovery codes" env:"JWT_REFRESH_SECRET,required" secret:"true"`
+	AccessTTL        config.Duration `desc:"life of an access token"                                                     env:"JWT_EXPIRY"                  envDefault:"15m"`
+	RefreshTTL       config.Duration `desc:"life of an unused refresh token"                                             env:"JWT_REFRESH_EXPIRY"          envDefault:"7d"`
+	Issuer           string          `desc:"iss of access tokens"                                                        env:"TOKEN_ISSUER"                envDefault:"https://auth.manas360.local"`
+	Audience         string          `desc:"aud of access tokens"                                                        env:"TOKEN_AUDIENCE"              envDefault:"manas360-api"`
+	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
+	MessagesDir      string          `desc:"where mail is written, one file each; the only transport so far"             env:"MESSAGES_DIR"`
+	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
+	PrivacyVersion   string          `desc:"current privacy notice"                                                      env:"PRIVACY_VERSION"             envDefault:"2026-01"`
+}
+
+// Validate refuses secrets too short or equal, and a service that cannot mail.
+func (c *Config) Validate() error {
+	errs := []error{checkSecrets(c.JWTSecret, c.JWTRefreshSecret)}
+	if len(c.PageSecret) < leastSecret {
+		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
+	}
+	if c.MessagesDir == "" {
+		errs = append(errs, errors.New("MESSAGES_DIR: required, there is no other way to send mail yet"))
+	}
+	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
+		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkSecrets(access, refresh string) error {
+	var errs []error
+	if len(access) < leastSecret {
+		errs = append(errs, errors.New("JWT_SECRET: at least 32 characters"))
+	}
+	if len(refresh) < leastSecret {
+		errs = append(errs, errors.New("JWT_REFRESH_SECRET: at least 32 characters"))
+	}
+	if access == refresh {
+		errs = append(errs, errors.New("JWT_REFRESH_SECRET: must differ from JWT_SECRET"))
+	}
+	return errors.Join(errs...)
+}
+
+// Service is the auth service. Safe for concurrent use.
+type Service struct {
+	c        Config
+	db       *pg.DB
+	redis    *redis.Client
+	outbox   *outbox.Outbox
+	ids      *id.Maker
+	now      func() time.Time
+	rand     io.Reader
+	pages    *page.Sealer
+	secrets  secrets
+	keys     *keyring
+	hash     *hasher
+	throttle *throttle
+	mail     *mailer
+	waiting  pendingPublish
+}
+
+// Deps is what New takes from outside.
+type Deps struct {
+	DB    *pg.DB
+	Redis *redis.Client
+	IDs   *id.Maker
+	Now   func() time.Time
+	Rand  io.Reader
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, p *boot.Process, c Config) error {
+	db, err := pg.Open(ctx, c.Config)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
+	cache := rdb.Open(c.Redis)
+	p.OnStop("redis", func(context.Context) error { return cache.Close() })
+
+	s := New(c, Deps{DB: db, Redis: cache, IDs: p.IDs, Now: p.Now, Rand: p.Rand})
+	if err := s.mail.prepare(); err != nil {
+		return err
+	}
+	p.Check("postgres", db.Ping)
+	p.Check("redis", func(ctx context.Context) error { return cache.Ping(ctx).Err() })
+	p.Check("signing key", s.keys.check)
+
+	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Verifier: s.keys.verifier})
+	if err != nil {
+		return fmt.Errorf("make the server: %w", err)
+	}
+	s.Register(g, rpc.Peer)
+	for _, to := range []struct{ service, addr string }{
+		{"user", c.UserAddr}, {"subscription", c.SubscriptionAddr}, {"audit", c.AuditAddr},
+	} {
+		conn, err := rpc.Dial(p, to.service, to.addr)
+		if err != nil {
+			return fmt.Errorf("dial %s: %w", to.service, err)
+		}
+		p.Go("relay-"+to.service, s.outbox.Relay(db, to.service, inboxClient(conn), p.Log))
+	}
+	p.Go("keys", s.watchKeys)
+	p.Go("mail", s.sendMail)
+	p.Go("sweep", s.sweep)
+	return p.ServeGRPC(ctx, g)
+}
+
+// New makes the service. It signs nothing until its keys are loaded, which a
+// worker of Run does.
+func New(c Config, d Deps) *Service {
+	s := &Service{
+		c:       c,
+		db:      d.DB,
+		redis:   d.Redis,
+		outbox:  outbox.New(schema, d.IDs, d.Now),
+		ids:     d.IDs,
+		now:     d.Now,
+		rand:    d.Rand,
+		pages:   page.NewSealer(c.PageSecret),
+		secrets: newSecrets(c.JWTSecret, c.JWTRefreshSecret),
+		hash:    newHasher(hashPatience, d.Now, d.Rand),
+		mail:    newMailer(c.MessagesDir, d.Now),
+	}
+	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
+	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
+	return s
+}

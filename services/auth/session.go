@@ -1,0 +1,205 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/token"
+)
+
+const (
+	refreshPrefix = "rt_"
+	macBytes      = 32
+	saltBytes     = 32
+	refreshGrace  = 10 * time.Second // two tabs, or a lost answer
+
+	longestSession = 30 * 24 * time.Hour
+	adminSession   = 12 * time.Hour
+	adminIdle      = 30 * time.Minute
+)
+
+// grant is a session just opened or renewed.
+type grant struct {
+	Access     string
+	AccessTTL  time.Duration
+	Refresh    string
+	RefreshTTL time.Duration
+	Account    account
+	InForce    []string // permissions of this session
+}
+
+// openSession writes a session and its audit event.
+func (s *Service) openSession(ctx context.Context, tx pg.Tx, acc account, amr []string, c *token.Caller, now time.Time) (session, error) {
+	salt, err := randomBytes(s.rand, saltBytes)
+	if err != nil {
+		return session{}, err
+	}
+	idle, longest := s.c.RefreshTTL.Std(), longestSession
+	if acc.NeedsMFA {
+		idle, longest = min(idle, adminIdle), adminSession
+	}
+	x := session{
+		ID: s.ids.New(), AccountID: acc.ID, Salt: salt, Counter: 1, RotatedAt: now, AMR: amr, AuthTime: now,
+		UserAgent: plain(c.UserAgent, 256), IP: plain(c.ClientIP, 64), CreatedAt: now, LastSeenAt: now,
+		IdleSeconds: int(idle / time.Second), ExpiresAt: now.Add(longest),
+	}
+	x.IdleUntil = earlier(now.Add(idle), x.ExpiresAt)
+	if err := s.insertSession(ctx, tx, x); err != nil {
+		return session{}, err
+	}
+	return x, s.record(ctx, tx, c, now, act{
+		Action: "session.opened", Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
+	})
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// grant mints the tokens of a session as it is now.
+func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
+	g := grant{
+		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshToken(x), RefreshTTL: x.IdleUntil.Sub(now),
+		Account: acc, InForce: acc.inForce(x.AMR),
+	}
+	var err error
+	g.Access, err = s.keys.sign(token.Claims{
+		Issuer: s.c.Issuer, Audience: s.c.Audience, Subject: id.Format("usr", acc.ID), SessionID: id.Format("ses", x.ID),
+		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(g.AccessTTL).Unix(),
+		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
+		AMR: x.AMR, AuthTime: x.AuthTime.Unix(), MFAPending: acc.owesFactor(x.AMR),
+	})
+	return g, err
+}
+
+// refresh rotates the token of a session. Fails with INVALID_REFRESH_TOKEN, or
+// with REFRESH_REUSED after ending the session.
+func (s *Service) refresh(ctx context.Context, raw string, c *token.Caller) (grant, error) {
+	sid, counter, tag, ok := parseRefresh(raw)
+	if !ok {
+		return grant{}, badRefresh()
+	}
+	x, found, err := s.session(ctx, s.db.Pool, sid)
+	if err != nil {
+		return grant{}, err
+	}
+	// A forged or damaged token touches nothing: else anyone could end
+	// sessions by guessing.
+	if !found || !hmac.Equal(tag, s.refreshMAC(x.Salt, sid, counter)) {
+		return grant{}, badRefresh()
+	}
+	now := s.now()
+	next, rotated, err := s.rotate(ctx, sid, counter, now)
+	if err != nil {
+		return grant{}, err
+	}
+	if !rotated {
+		if next, err = s.explain(ctx, sid, counter, c, now); err != nil {
+			return grant{}, err
+		}
+	}
+	acc, found, err := s.account(ctx, s.db.Pool, next.AccountID)
+	if err != nil {
+		return grant{}, err
+	}
+	if !found || acc.State != stateActive {
+		return grant{}, badRefresh()
+	}
+	return s.grant(next, acc, now)
+}
+
+func badRefresh() error {
+	return fail.New(fail.InvalidRefreshToken, "the session has ended, sign in again")
+}
+
+// explain decides about a genuine token that is not the current one: its
+// successor again within the grace, the end of the session after it.
+func (s *Service) explain(ctx context.Context, sid uuid.UUID, counter int64, c *token.Caller, now time.Time) (session, error) {
+	x, found, err := s.session(ctx, s.db.Pool, sid)
+	switch {
+	case err != nil:
+		return session{}, err
+	case !found || !x.live(now) || counter >= x.Counter:
+		return session{}, badRefresh()
+	case counter == x.Counter-1 && now.Sub(x.RotatedAt) <= refreshGrace:
+		return x, nil
+	}
+	return session{}, s.reused(ctx, x, c, now)
+}
+
+// reused ends a session whose old token came back: it was copied.
+func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now time.Time) error {
+	var news []authzEvent
+	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		var err error
+		ended := false
+		if ended, news, err = s.end(ctx, tx, x.AccountID, x.ID, "refresh token reused", now); err != nil || !ended {
+			return err
+		}
+		acc, found, err := s.account(ctx, tx, x.AccountID)
+		if err != nil {
+			return err
+		}
+		if found {
+			m := mail{To: acc.Email, Template: "session_reuse", Locale: acc.Locale, Name: acc.FirstName}
+			if err := s.queueMail(ctx, tx, m, now); err != nil {
+				return err
+			}
+		}
+		return s.record(ctx, tx, c, now, act{
+			Action: "session.reuse_detected", Actor: anonymous, Targets: []target{userTarget(x.AccountID), sessionTarget(x.ID)}, Outcome: denied,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	s.publish(ctx, news...)
+	s.mail.wake()
+	s.outbox.Wake()
+	return fail.New(fail.RefreshReused, "this session was ended because its token was used twice")
+}
+
+// refreshToken is a function of the session alone, so that a repeated request
+// within the grace gets the very same successor.
+func (s *Service) refreshToken(x session) string {
+	b := make([]byte, 0, 16+8+macBytes)
+	b = append(b, x.ID[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(x.Counter)) //nolint:gosec // counts from one
+	b = append(b, s.refreshMAC(x.Salt, x.ID, x.Counter)...)
+	return refreshPrefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (s *Service) refreshMAC(salt []byte, sid uuid.UUID, counter int64) []byte {
+	key := derive(s.secrets.refresh, salt, "session")
+	return mac(key, sid.String(), string(binary.BigEndian.AppendUint64(nil, uint64(counter)))) //nolint:gosec // counts from one
+}
+
+// parseRefresh reads a token that has one spelling only.
+func parseRefresh(raw string) (sid uuid.UUID, counter int64, tag []byte, ok bool) {
+	text, ok := strings.CutPrefix(raw, refreshPrefix)
+	if !ok {
+		return sid, 0, nil, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(b) != 16+8+macBytes || base64.RawURLEncoding.EncodeToString(b) != text {
+		return sid, 0, nil, false
+	}
+	copy(sid[:], b)
+	n := binary.BigEndian.Uint64(b[16:])
+	if n == 0 || n > 1<<62 {
+		return sid, 0, nil, false
+	}
+	return sid, int64(n), b[24:], true //nolint:gosec // bounded above
+}

@@ -1,0 +1,38 @@
+package auth
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	sweepChallenges    = `DELETE FROM auth.challenge WHERE expires_at < @before`
+	sweepRegistrations = `DELETE FROM auth.registration WHERE expires_at < @before`
+	sweepRecipients    = `DELETE FROM auth.recipient WHERE sent_at < @before`
+	sweepSessions      = `DELETE FROM auth.session WHERE expires_at < @before`
+	sweepAuthzEvents   = `DELETE FROM auth.authz_event WHERE expires_at < @before`
+	sweepMessages      = `DELETE FROM auth.message WHERE created_at < @before AND content IS NULL`
+	sweepInbox         = `DELETE FROM auth.inbox WHERE processed_at < @before`
+)
+
+// sweepOnce deletes what nobody will ask for again.
+func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
+	const day = 24 * time.Hour
+	for _, x := range []struct {
+		sql  string
+		keep time.Duration // beyond its end, so that an answer can still say why
+	}{
+		{sweepChallenges, day},
+		{sweepRegistrations, 0},
+		{sweepRecipients, time.Hour},
+		{sweepSessions, 30 * day},
+		{sweepAuthzEvents, time.Hour},
+		{sweepMessages, 7 * day},
+		{sweepInbox, 30 * day}, // no outbox repeats a delivery that late
+	} {
+		if _, err := run(ctx, s.db.Pool, "sweep", x.sql, args{"before": now.Add(-x.keep)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
