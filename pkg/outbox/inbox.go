@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,7 +50,8 @@ func NewInbox(db *pg.DB, schema string, now func() time.Time, peer func(ctx cont
 }
 
 // Deliver applies a batch in order. After an event that must be tried again,
-// the later ones of its key wait too.
+// the later ones of its key wait too. A batch that its deadline cuts short is
+// an error; what was applied by then is a duplicate the next time.
 func (in *Inbox) Deliver(ctx context.Context, r *eventv1.DeliverRequest) (*eventv1.DeliverResponse, error) {
 	var (
 		out     = &eventv1.DeliverResponse{}
@@ -62,7 +65,12 @@ func (in *Inbox) Deliver(ctx context.Context, r *eventv1.DeliverRequest) (*event
 			res.Outcome, res.Reason = eventv1.DeliverResponse_Result_RETRY, "an earlier event of this key waits"
 			continue
 		}
-		res.Outcome, res.Reason = in.one(ctx, source, ev)
+		var reason string
+		res.Outcome, reason = in.one(ctx, source, ev)
+		res.Reason = legible(reason)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("apply events: %w", err)
+		}
 		waiting[ev.GetKey()] = res.GetOutcome() == eventv1.DeliverResponse_Result_RETRY
 	}
 	return out, nil
@@ -97,7 +105,7 @@ func (in *Inbox) one(ctx context.Context, source string, ev *eventv1.Event) (eve
 		if tag.RowsAffected() == 0 {
 			return errSeen
 		}
-		return h.Apply(ctx, tx, ev)
+		return h.safely(ctx, tx, ev)
 	})
 	switch {
 	case errors.Is(err, errSeen):
@@ -113,4 +121,27 @@ func (in *Inbox) one(ctx context.Context, source string, ev *eventv1.Event) (eve
 		h.After(ctx, ev)
 	}
 	return eventv1.DeliverResponse_Result_APPLIED, ""
+}
+
+// safely turns a panic into an error: one event that a handler cannot bear must
+// not take the batch down, or nothing behind it would ever arrive.
+func (h Handler) safely(ctx context.Context, tx pg.Tx, ev *eventv1.Event) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			zerolog.Ctx(ctx).Error().Err(err).Bytes("stack", debug.Stack()).Str("event_type", ev.GetType()).Msg("event handler panicked")
+		}
+	}()
+	return h.Apply(ctx, tx, ev)
+}
+
+// legible cuts a reason to what both a protobuf string and a text column hold;
+// any other would make the answer for the whole batch fail.
+func legible(reason string) string {
+	const most = 500
+	reason = strings.ReplaceAll(reason, "\x00", "?")
+	if len(reason) > most {
+		reason = reason[:most]
+	}
+	return strings.ToValidUTF8(reason, "?")
 }

@@ -29,10 +29,10 @@ import (
 type Event struct {
 	ID           uuid.UUID     // made by Append when zero
 	Type         string        // the payload's full name when empty
-	Key          string        // aggregate; its events arrive in the order of their commits
+	Key          string        // aggregate; its events arrive in order, see Append
 	Destinations []string      // services that are told
 	Payload      proto.Message // at most 64 KiB encoded
-	OccurredAt   time.Time     // Append's clock when zero
+	OccurredAt   time.Time     // Append's clock when zero; past or future, it delays nothing
 }
 
 // Outbox writes events of one schema and wakes the relays that deliver them.
@@ -51,21 +51,33 @@ func New(schema string, ids *id.Maker, now func() time.Time) *Outbox {
 	return &Outbox{schema: schema, ids: ids, now: now}
 }
 
-const maxPayload = 64 << 10 // event.proto bounds it; refuse before the row is written
+// What event.proto bounds. Refused before the row is written: a consumer would
+// refuse the whole batch around such an event, again and again.
+const (
+	maxPayload   = 64 << 10
+	maxName      = 200 // of a type and of a key
+	maxRequestID = 64
+)
 
 // table puts the schema into a statement. Schemas are names in code, never input.
 func table(schema, sql string) string { return strings.ReplaceAll(sql, "{schema}", schema) }
 
 const insertEvent = `
 INSERT INTO {schema}.outbox (event_id, destination, type, key, payload, request_id, traceparent, occurred_at, next_attempt_at)
-SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred_at, @occurred_at
+SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred_at, @now
   FROM unnest(@destinations::text[]) AS d`
 
 // Append writes events in tx: they exist if and only if the change does. Call
 // Wake after the commit; without it the relay finds them within 200 ms.
+//
+// The order within a key is that of the calls. Lock the aggregate's row before,
+// as a change of it does anyway, and it is the order of the commits too.
 func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
 	batch := &pgx.Batch{}
 	for _, ev := range evs {
+		if ev.Payload == nil || len(ev.Destinations) == 0 {
+			return fmt.Errorf("event %T for %q: it needs a payload and a destination", ev.Payload, ev.Destinations)
+		}
 		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(ev.Payload)
 		if err != nil {
 			return fmt.Errorf("encode %T: %w", ev.Payload, err)
@@ -73,8 +85,8 @@ func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
 		if len(payload) > maxPayload {
 			return fmt.Errorf("event %T of %d bytes, at most %d", ev.Payload, len(payload), maxPayload)
 		}
-		if len(ev.Destinations) == 0 {
-			return fmt.Errorf("event %T has no destination", ev.Payload)
+		if len(ev.Type) > maxName || len(ev.Key) > maxName {
+			return fmt.Errorf("event %T: a type of %d bytes and a key of %d, at most %d", ev.Payload, len(ev.Type), len(ev.Key), maxName)
 		}
 		if ev.ID == uuid.Nil {
 			ev.ID = o.ids.New()
@@ -87,7 +99,7 @@ func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
 		}
 		batch.Queue(table(o.schema, insertEvent), pgx.NamedArgs{
 			"event_id": ev.ID, "type": ev.Type, "key": ev.Key, "payload": payload, "request_id": requestID(ctx),
-			"traceparent": traceparent(ctx), "occurred_at": ev.OccurredAt, "destinations": ev.Destinations,
+			"traceparent": traceparent(ctx), "occurred_at": ev.OccurredAt, "now": o.now(), "destinations": ev.Destinations,
 		})
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
@@ -135,10 +147,13 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 }
 
 func requestID(ctx context.Context) string {
-	if c, ok := token.FromContext(ctx); ok && c.RequestID != "" {
-		return c.RequestID
-	}
 	id, _ := ctx.Value(requestKey{}).(string)
+	if c, ok := token.FromContext(ctx); ok && c.RequestID != "" {
+		id = c.RequestID
+	}
+	if len(id) > maxRequestID {
+		return "" // no id of ours; the trace still tells
+	}
 	return id
 }
 

@@ -194,15 +194,15 @@ func (r *relay) settle(ctx context.Context, tx pgx.Tx, due []row, results []*eve
 	batch := &pgx.Batch{}
 	var done []int64
 	for i, res := range results {
-		e := due[i]
+		e, reason := due[i], legible(res.GetReason())
 		switch res.GetOutcome() {
 		case eventv1.DeliverResponse_Result_APPLIED, eventv1.DeliverResponse_Result_DUPLICATE:
 			done = append(done, e.Seq)
 		case eventv1.DeliverResponse_Result_REJECTED:
-			r.log.Error().Str("event_id", e.EventID.String()).Str("event_type", e.Type).Str("reason", res.GetReason()).Msg("event refused for good")
-			batch.Queue(table(r.schema, buryEvent), pgx.NamedArgs{"seq": e.Seq, "now": r.now(), "reason": res.GetReason()})
+			r.log.Error().Str("event_id", e.EventID.String()).Str("event_type", e.Type).Str("reason", reason).Msg("event refused for good")
+			batch.Queue(table(r.schema, buryEvent), pgx.NamedArgs{"seq": e.Seq, "now": r.now(), "reason": reason})
 		default: // RETRY, and whatever a newer consumer may say: never lose it
-			batch.Queue(table(r.schema, delayEvent), pgx.NamedArgs{"seq": e.Seq, "next": r.now().Add(delay(e.Attempts)), "reason": res.GetReason()})
+			batch.Queue(table(r.schema, delayEvent), pgx.NamedArgs{"seq": e.Seq, "next": r.now().Add(delay(e.Attempts)), "reason": reason})
 		}
 	}
 	if len(done) > 0 {

@@ -5,7 +5,9 @@ package pgtest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -25,12 +27,20 @@ const (
 )
 
 var (
-	mu        sync.Mutex // guards templates
+	mu        sync.Mutex // guards templates and keeper
 	templates = map[string]string{}
+	keeper    *pgx.Conn // holds the lock on owner while this process lives
+
+	// owner stands in the names of all databases of this process. A process that
+	// is killed cannot drop them; the next one sees that nobody holds the lock.
+	owner = hex.EncodeToString(newOwner())
 )
 
-// New answers a database in which migrate has run for schema. The server is
-// the one at MANAS_TEST_PG; the database is dropped when the test ends.
+func newOwner() []byte { u := uuid.New(); return u[8:] }
+
+// New answers a database in which migrate has run for schema; within a process
+// a schema has one migrate. The server is the one at MANAS_TEST_PG; the
+// database is dropped when the test ends.
 func New(tb testing.TB, schema string, migrate func(ctx context.Context, url string) error) *pg.DB {
 	tb.Helper()
 	db, err := pg.Open(tb.Context(), pg.Config{URL: URL(tb, schema, migrate), Max: 16})
@@ -58,7 +68,7 @@ func URL(tb testing.TB, schema string, migrate func(ctx context.Context, url str
 	if err != nil {
 		tb.Fatalf("make the template of %s: %v", schema, err)
 	}
-	name := "t_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	name := "t_" + owner + "_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	if err := locked(ctx, admin, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
 		tb.Fatalf("clone %s: %v", template, err)
 	}
@@ -81,12 +91,15 @@ func URL(tb testing.TB, schema string, migrate func(ctx context.Context, url str
 func templateOf(ctx context.Context, admin, schema string, migrate func(ctx context.Context, url string) error) (string, error) {
 	mu.Lock()
 	defer mu.Unlock()
+	if err := keep(ctx, admin); err != nil {
+		return "", fmt.Errorf("clear up after dead processes: %w", err)
+	}
 	sum := sha256.Sum256([]byte(admin + "\x00" + schema))
 	key := hex.EncodeToString(sum[:4])
 	if name, ok := templates[key]; ok {
 		return name, nil
 	}
-	name := fmt.Sprintf("tpl_%s_%d_%s", key, os.Getpid(), strings.ReplaceAll(uuid.NewString(), "-", "")[:8])
+	name := "tpl_" + owner + "_" + key
 	if err := locked(ctx, admin, "CREATE DATABASE "+name); err != nil {
 		return "", err
 	}
@@ -95,10 +108,69 @@ func templateOf(ctx context.Context, admin, schema string, migrate func(ctx cont
 		return "", err
 	}
 	if err := migrate(ctx, url); err != nil {
-		return "", fmt.Errorf("migrate: %w", err)
+		return "", errors.Join(fmt.Errorf("migrate: %w", err), exec(ctx, admin, "DROP DATABASE "+name+" WITH (FORCE)"))
 	}
 	templates[key] = name
 	return name, nil
+}
+
+// keep takes the lock on owner, and drops what dead processes left.
+func keep(ctx context.Context, admin string) error {
+	if keeper != nil {
+		return nil
+	}
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", lockOf(owner)); err != nil {
+		return errors.Join(fmt.Errorf("lock: %w", err), conn.Close(ctx))
+	}
+	if err := sweep(ctx, conn); err != nil {
+		return errors.Join(err, conn.Close(ctx))
+	}
+	keeper = conn
+	return nil
+}
+
+// sweep drops the databases of processes that live no more, whose locks the
+// server has let go.
+func sweep(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, "SELECT datname FROM pg_database WHERE datname ~ '^(tpl|t)_[0-9a-f]{16}_'")
+	if err != nil {
+		return fmt.Errorf("list databases: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("list databases: %w", err)
+	}
+	for _, name := range names {
+		whose := strings.Split(name, "_")[1]
+		if whose == owner {
+			continue
+		}
+		var dead bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", lockOf(whose)).Scan(&dead); err != nil {
+			return fmt.Errorf("try the lock of %s: %w", name, err)
+		}
+		if !dead {
+			continue
+		}
+		_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		if _, uerr := conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", lockOf(whose)); err != nil || uerr != nil {
+			return errors.Join(err, uerr)
+		}
+	}
+	return nil
+}
+
+// lockOf is the advisory lock of an owner: its 8 bytes as a number.
+func lockOf(owner string) int64 {
+	raw, err := hex.DecodeString(owner)
+	if err != nil || len(raw) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // any 64 bits will do
 }
 
 // locked runs a statement that copies a database; two at once on one template

@@ -30,6 +30,9 @@ func New(tb testing.TB) (*redis.Client, string) {
 				tb.Errorf("remove %s: %v", it.Val(), err)
 			}
 		}
+		if err := it.Err(); err != nil {
+			tb.Errorf("list the keys: %v", err)
+		}
 		if err := client.Close(); err != nil {
 			tb.Errorf("close Redis: %v", err)
 		}

@@ -55,8 +55,8 @@ func (h *hasher) Hash(ctx context.Context, plain string) (string, error) {
 // Verify reports whether the password is right. An empty hash costs the same
 // and is never right: timing must not tell who exists.
 func (h *hasher) Verify(ctx context.Context, plain, phc string) (bool, error) {
-	real := phc != ""
-	if !real {
+	known := phc != ""
+	if !known {
 		phc = password.Dummy
 	}
 	var right bool
@@ -68,7 +68,7 @@ func (h *hasher) Verify(ctx context.Context, plain, phc string) (bool, error) {
 		zerolog.Ctx(ctx).Error().Msg("a stored password hash is malformed")
 		return false, nil
 	}
-	return right && real, err
+	return right && known, err
 }
 
 func (h *hasher) run(ctx context.Context, work func()) error {

@@ -86,17 +86,9 @@ func (s *Service) logoutAll(ctx context.Context, c *token.Caller) error {
 	return nil
 }
 
-// suspend ends every session of an account and refuses sign-in; repeated, it
-// changes nothing. The caller must stand above the account.
-func (s *Service) suspend(ctx context.Context, c *token.Caller, userID uuid.UUID, reason string) (account, error) {
-	return s.changeState(ctx, c, userID, stateSuspended, reason)
-}
-
-// reactivate lets a suspended account sign in again.
-func (s *Service) reactivate(ctx context.Context, c *token.Caller, userID uuid.UUID, reason string) (account, error) {
-	return s.changeState(ctx, c, userID, stateActive, reason)
-}
-
+// changeState suspends or reactivates an account; repeated, it changes nothing.
+// A suspension ends every session and refuses sign-in. The caller must stand
+// above the account.
 func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.UUID, state, reason string) (acc account, err error) {
 	var news []authzEvent
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {

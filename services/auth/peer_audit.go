@@ -1,0 +1,118 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/token"
+
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
+)
+
+// act is something worth recording. Never an address, a code or a token.
+type act struct {
+	Action  string
+	Actor   actor
+	Targets []target
+	Outcome outcome
+	Reason  string
+	Changes []change
+}
+
+type (
+	actor   struct{ Type, ID, Session string }
+	target  struct{ Type, ID string }
+	change  struct{ Path, Before, After string }
+	outcome = auditv1.Event_Outcome
+)
+
+const (
+	success = auditv1.Event_SUCCESS
+	denied  = auditv1.Event_DENIED
+)
+
+var anonymous = actor{Type: "anonymous"}
+
+func userActor(user, session uuid.UUID) actor {
+	a := actor{Type: "user", ID: id.Format("usr", user)}
+	if session != uuid.Nil {
+		a.Session = sessionName(session)
+	}
+	return a
+}
+
+func adminActor(c *token.Caller) actor {
+	a := userActor(c.UserID, c.SessionID)
+	a.Type = "admin"
+	return a
+}
+
+func userTarget(user uuid.UUID) target   { return target{"user", id.Format("usr", user)} }
+func sessionTarget(ses uuid.UUID) target { return target{"session", sessionName(ses)} }
+
+// record writes acts to the outbox in the transaction of what was done.
+func (s *Service) record(ctx context.Context, tx pg.Tx, c *token.Caller, now time.Time, acts ...act) error {
+	events := make([]outbox.Event, 0, len(acts))
+	for _, a := range acts {
+		events = append(events, auditEvent(a, c, now))
+	}
+	return s.outbox.Append(ctx, tx, events...)
+}
+
+func auditEvent(a act, c *token.Caller, now time.Time) outbox.Event {
+	ev := &auditv1.Event{
+		Action:    a.Action,
+		Actor:     &auditv1.Event_Actor{Type: a.Actor.Type, Id: a.Actor.ID, SessionId: a.Actor.Session},
+		Outcome:   a.Outcome,
+		RequestId: c.RequestID,
+		Reason:    a.Reason,
+		IpPrefix:  ipPrefix(c.ClientIP),
+	}
+	key := a.Action // of acts that are nobody's, so that they hold up no one
+	for i, t := range a.Targets {
+		if i == 0 {
+			key = t.ID
+		}
+		ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: t.Type, Id: t.ID})
+	}
+	for _, ch := range a.Changes {
+		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: ch.Path, Before: quoted(ch.Before), After: quoted(ch.After)})
+	}
+	return outbox.Event{Key: key, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
+}
+
+// quoted is a value as JSON, "" for none.
+func quoted(v string) string {
+	if v == "" {
+		return ""
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "" // text always encodes
+	}
+	return string(b)
+}
+
+// ipPrefix is all that is kept of an address: /24 or /48.
+func ipPrefix(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	bits := 48
+	if a = a.Unmap().WithZone(""); a.Is4() {
+		bits = 24
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}

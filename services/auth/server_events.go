@@ -1,0 +1,46 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/pg"
+
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
+)
+
+// handlers is what auth listens to.
+func (s *Service) handlers() map[string]outbox.Handler {
+	return map[string]outbox.Handler{
+		"manas.subscription.v1.EntitlementChanged": {
+			Source: "subscription",
+			Apply:  s.onEntitlement,
+			After:  func(ctx context.Context, ev *eventv1.Event) { s.publish(ctx, s.waiting.take(ev)...) },
+		},
+	}
+}
+
+func (s *Service) onEntitlement(ctx context.Context, tx pg.Tx, ev *eventv1.Event) error {
+	m := &subscriptionv1.EntitlementChanged{}
+	if err := outbox.Payload(ev, m); err != nil {
+		return err
+	}
+	userID, err := uuid.FromBytes(m.GetUserId())
+	if err != nil {
+		return fail.New(fail.InvalidArgument, "the user's id is malformed").Wrap(err)
+	}
+	features := m.GetFeatures()
+	if features == nil {
+		features = []string{}
+	}
+	news, err := s.entitle(ctx, tx, entitlement{AccountID: userID, Epoch: m.GetEpoch(), Plan: m.GetPlan(), Features: features})
+	if err != nil {
+		return err
+	}
+	s.waiting.put(ev, news)
+	return nil
+}

@@ -1,0 +1,42 @@
+package auth
+
+import (
+	"time"
+
+	"github.com/manas360/platform/pkg/id"
+
+	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+)
+
+const bearer = "Bearer"
+
+func seconds(d time.Duration) int32 {
+	return int32(d / time.Second) //nolint:gosec // lives of tokens, 30 days at most
+}
+
+func packGrant(g grant) *authv1.SessionGrant {
+	return &authv1.SessionGrant{
+		AccessToken: &g.Access, TokenType: bearer, ExpiresIn: seconds(g.AccessTTL),
+		RefreshToken: &g.Refresh, RefreshExpiresIn: seconds(g.RefreshTTL), User: packUser(g),
+	}
+}
+
+func packLogin(r loginResult) *authv1.LoginAnswer {
+	if r.Handle != "" {
+		owed := true
+		return &authv1.LoginAnswer{MfaRequired: &owed, MfaToken: &r.Handle, Factors: []string{"TOTP", "RECOVERY_CODE"}}
+	}
+	kind, life, refreshLife := bearer, seconds(r.AccessTTL), seconds(r.RefreshTTL)
+	return &authv1.LoginAnswer{
+		AccessToken: &r.Access, TokenType: &kind, ExpiresIn: &life,
+		RefreshToken: &r.Refresh, RefreshExpiresIn: &refreshLife, User: packUser(r.grant),
+	}
+}
+
+func packUser(g grant) *authv1.SessionUser {
+	a := g.Account
+	return &authv1.SessionUser{
+		Id: id.Format("usr", a.ID), Email: &a.Email, Phone: a.Phone, EmailVerified: a.EmailVerifiedAt != nil,
+		Roles: a.Roles, Permissions: g.InForce, Plan: a.Plan, Features: a.Features, MfaEnabled: a.HasFactor,
+	}
+}
