@@ -104,7 +104,7 @@ func up(ctx context.Context, s *stack.Stack, args []string) (int, error) {
 	switch {
 	case *daemon:
 		if s.Daemon(ctx) != nil {
-			return 1, nil // it has told its starter
+			return 1, nil //nolint:nilerr // it has told its starter
 		}
 		return 0, nil
 	case *detach:

@@ -59,17 +59,10 @@ func (o *order) state() string {
 	return o.get("/payments/" + o.payment).Str("state")
 }
 
-// paid waits until the payment has succeeded. The plan change makes tokens
-// stale on the way, which a client answers with a refresh.
+// paid waits until the payment has succeeded.
 func (o *order) paid() {
 	o.t.Helper()
-	eventually(o.t, patience, "payment succeeds", func() (bool, string) {
-		a := o.do(api.Call{Method: "GET", URL: "/payments/" + o.payment, Token: o.token})
-		if a.Str("code") == "TOKEN_STALE" {
-			o.renew()
-		}
-		return a.Str("state") == "SUCCEEDED", string(a.Raw)
-	})
+	eventually(o.t, patience, "payment succeeds", func() (bool, string) { s := o.state(); return s == "SUCCEEDED", s })
 }
 
 // entitled waits until the premium feature works.

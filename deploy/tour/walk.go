@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -232,7 +233,7 @@ func (t *tour) settle(ctx context.Context, redirect string, loud bool) (time.Dur
 		}
 		return took, nil
 	}
-	return 0, fmt.Errorf("no change reached the edge within 15 s of paying")
+	return 0, errors.New("no change reached the edge within 15 s of paying")
 }
 
 func (t *tour) administrate(ctx context.Context) error {
@@ -292,7 +293,7 @@ func (t *tour) secondFactor(ctx context.Context, handle string) error {
 		t.admin = a.Str("accessToken")
 		return nil
 	}
-	return fmt.Errorf("no code of the superadmin's authenticator was taken")
+	return errors.New("no code of the superadmin's authenticator was taken")
 }
 
 // trail reads what the log holds of the customer, oldest first.

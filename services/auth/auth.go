@@ -111,11 +111,10 @@ type Deps struct {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, p *boot.Process, c Config) error {
-	db, err := pg.Open(ctx, c.Config)
+	db, err := pg.Attach(ctx, p, c.Config)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	p.OnStop("postgres", func(context.Context) error { db.Close(); return nil })
 	cache := rdb.Open(c.Redis)
 	p.OnStop("redis", func(context.Context) error { return cache.Close() })
 
@@ -123,7 +122,6 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err := s.mail.prepare(); err != nil {
 		return err
 	}
-	p.Check("postgres", db.Ping)
 	p.Check("redis", func(ctx context.Context) error { return cache.Ping(ctx).Err() })
 	p.Check("signing key", s.keys.check)
 
@@ -140,6 +138,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 			return fmt.Errorf("dial %s: %w", to.service, err)
 		}
 		p.Go("relay-"+to.service, s.outbox.Relay(db, to.service, inboxClient(conn), p.Log))
+	}
+	if err := s.outbox.Metrics(p.Registry, db, "user", "subscription", "audit"); err != nil {
+		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	p.Go("keys", s.watchKeys)
 	p.Go("mail", s.sendMail)

@@ -23,7 +23,6 @@ import (
 	"github.com/manas360/platform/pkg/rdb"
 	"github.com/manas360/platform/pkg/rdbtest"
 	"github.com/manas360/platform/pkg/token"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 

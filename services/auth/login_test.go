@@ -8,9 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/manas360/platform/pkg/fail"
-	"github.com/manas360/platform/services/auth/totp"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	"github.com/manas360/platform/services/auth/totp"
 )
 
 const totpSecret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

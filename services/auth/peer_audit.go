@@ -12,7 +12,6 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
-
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 

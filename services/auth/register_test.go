@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/manas360/platform/pkg/fail"
-
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )

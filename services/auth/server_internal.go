@@ -9,7 +9,6 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/page"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 

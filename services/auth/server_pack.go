@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/manas360/platform/pkg/id"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 

@@ -143,11 +143,11 @@ func (s *Service) explain(ctx context.Context, sid uuid.UUID, counter int64, c *
 func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now time.Time) error {
 	var news []authzEvent
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		var err error
-		ended := false
-		if ended, news, err = s.end(ctx, tx, x.AccountID, x.ID, "refresh token reused", now); err != nil || !ended {
+		ended, revoked, err := s.end(ctx, tx, x.AccountID, x.ID, "refresh token reused", now)
+		if err != nil || !ended {
 			return err
 		}
+		news = revoked
 		acc, found, err := s.account(ctx, tx, x.AccountID)
 		if err != nil {
 			return err
@@ -201,5 +201,5 @@ func parseRefresh(raw string) (sid uuid.UUID, counter int64, tag []byte, ok bool
 	if n == 0 || n > 1<<62 {
 		return sid, 0, nil, false
 	}
-	return sid, int64(n), b[24:], true //nolint:gosec // bounded above
+	return sid, int64(n), b[24:], true
 }

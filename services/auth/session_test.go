@@ -15,7 +15,6 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/token"
-
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 

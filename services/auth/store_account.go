@@ -40,12 +40,12 @@ func (s *Service) accountByEmail(ctx context.Context, q pg.Querier, email string
 	return one[account](ctx, q, "read an account by address", selectAccountByEmail, args{"email": email})
 }
 
-const selectCredential = `
+const selectPHC = `
 SELECT phc FROM auth.credential WHERE account_id = @id`
 
 // credential gives the password hash of an account, "" if it has none.
 func (s *Service) credential(ctx context.Context, q pg.Querier, id uuid.UUID) (string, error) {
-	list, err := column[string](ctx, q, "read a credential", selectCredential, args{"id": id})
+	list, err := column[string](ctx, q, "read a credential", selectPHC, args{"id": id})
 	if err != nil || len(list) == 0 {
 		return "", err
 	}
@@ -57,7 +57,7 @@ INSERT INTO auth.account (id, email, email_verified_at, phone, first_name, last_
 VALUES (@id, @email, @now, @phone, @first_name, @last_name, @locale, @accepted_terms, @now, @now)
     ON CONFLICT (email) DO NOTHING`
 
-const insertCredential = `
+const insertPHC = `
 INSERT INTO auth.credential (account_id, phc, updated_at)
 VALUES (@id, @phc, @now)`
 
@@ -76,7 +76,7 @@ func (s *Service) makeAccount(ctx context.Context, tx pg.Tx, p person, phc strin
 	if err != nil || n == 0 {
 		return a, n == 0, err
 	}
-	if _, err := run(ctx, tx, "insert a credential", insertCredential, args{"id": id, "phc": phc, "now": now}); err != nil {
+	if _, err := run(ctx, tx, "insert a credential", insertPHC, args{"id": id, "phc": phc, "now": now}); err != nil {
 		return a, false, err
 	}
 	if _, err := run(ctx, tx, "insert roles", insertRole, args{"id": id, "roles": roles, "now": now}); err != nil {

@@ -83,6 +83,16 @@ func (s *Service) lastRegistration(ctx context.Context, email string, now time.T
 const deleteRegistrations = `
 DELETE FROM auth.registration WHERE email = @email`
 
+const releaseRecipient = `
+DELETE FROM auth.recipient WHERE address = @address`
+
+// releaseRecipient lets the next message to an address go at once. The pause
+// spares people a second code while the first is good; a used code asks for none.
+func (s *Service) releaseRecipient(ctx context.Context, tx pg.Tx, address string) error {
+	_, err := run(ctx, tx, "release a recipient", releaseRecipient, args{"address": address})
+	return err
+}
+
 // dropRegistrations forgets every wish for an address, with its challenges.
 func (s *Service) dropRegistrations(ctx context.Context, tx pg.Tx, email string) error {
 	_, err := run(ctx, tx, "drop registrations", deleteRegistrations, args{"email": email})

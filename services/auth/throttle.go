@@ -25,7 +25,7 @@ const (
 	addressWindow   = 10 * time.Minute
 
 	reservationLife = 15 * time.Second      // of an attempt whose process died
-	turnPatience    = 4 * time.Second       // for other attempts on the same account to end
+	turnPatience    = 8 * time.Second       // for other attempts on the same account to end; calls have 10 s
 	turnPause       = 15 * time.Millisecond // between two looks
 )
 

@@ -77,6 +77,9 @@ func (s *Service) activate(ctx context.Context, tx pg.Tx, p person, phc string, 
 	if err := s.dropRegistrations(ctx, tx, p.Email); err != nil {
 		return acc, false, err
 	}
+	if err := s.releaseRecipient(ctx, tx, p.Email); err != nil {
+		return acc, false, err
+	}
 	if err := s.outbox.Append(ctx, tx, accountActivated(acc, p.AcceptedTerms, now)); err != nil {
 		return acc, false, err
 	}
