@@ -336,3 +336,21 @@ func TestTooLarge(t *testing.T) {
 		t.Error("an event of 65 KiB was written")
 	}
 }
+
+// TestOldInboxRowsGo keeps a month and forgets what is older.
+func TestOldInboxRowsGo(t *testing.T) {
+	db, o := open(t)
+	for _, age := range []time.Duration{0, 29 * 24 * time.Hour, 31 * 24 * time.Hour} {
+		if _, err := db.Pool.Exec(t.Context(), `INSERT INTO s.inbox VALUES ($1, 'here', 't', $2)`, uuid.New(), time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- o.SweepInbox(db)(ctx) }()
+	until(t, db, 2, `SELECT count(*) FROM s.inbox`)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the sweep ended with %v", err)
+	}
+}

@@ -141,6 +141,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	for _, to := range []string{"auth", "audit"} {
 		p.Go("relay-"+to, s.outbox.Relay(db, to, inboxClient(conns[to]), p.Log))
 	}
+	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("sweep", s.sweepForever)
 	p.Go("sweep-keys", keys.Sweep)
 	return p.ServeGRPC(ctx, g)

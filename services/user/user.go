@@ -59,6 +59,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
+	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	return p.ServeGRPC(ctx, g)
 }
