@@ -27,7 +27,7 @@ const (
 	patience = 20 * time.Second // for what has no bound in the contract
 	// The contract says "within 1 s"; a machine that runs all tests at once gets twice that.
 	slack   = 2
-	oneSec  = slack * time.Second
+	atOnce  = slack * time.Second
 	lookGap = 10 * time.Millisecond
 )
 
@@ -216,9 +216,9 @@ func signInSuperadmin(t *testing.T) *person {
 }
 
 // act does something to a user as the administrator.
-func (p *person) act(what, userID string) api.Answer {
+func (p *person) act(what, userID string) {
 	p.t.Helper()
-	return p.want(200, "", api.Call{
+	p.want(200, "", api.Call{
 		Method: "POST", URL: "/admin/users/" + userID + "/" + what, Token: p.token, Body: body{"reason": "end-to-end test " + what},
 	})
 }
