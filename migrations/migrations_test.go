@@ -157,7 +157,11 @@ func refused(err error) bool {
 // tables, its limits, and nobody else's door open.
 func TestSignsIn(t *testing.T) {
 	dsn := database(t)
-	if err := migrations.Bootstrap(t.Context(), dsn, nil); err != nil {
+	passwords := map[string]string{}
+	for _, s := range migrations.Services() {
+		passwords[s] = "of " + s + ", 'quoted'"
+	}
+	if err := migrations.Bootstrap(t.Context(), dsn, passwords); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range migrations.Services() {
@@ -170,7 +174,7 @@ func TestSignsIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.User, c.Password = migrations.Role(s), ""
+		c.User, c.Password = migrations.Role(s), passwords[s]
 		conn, err := pgx.ConnectConfig(t.Context(), c)
 		if err != nil {
 			t.Fatalf("%s cannot sign in: %v", c.User, err)
