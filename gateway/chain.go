@@ -57,7 +57,7 @@ func (e *Edge) observe(next http.Handler) http.Handler {
 			client:      e.proxies.client(r.RemoteAddr, r.Header.Values("X-Forwarded-For")),
 			locale:      negotiate(r.Header.Get("Accept-Language")),
 			pattern:     "unknown",
-			ifNoneMatch: r.Header.Get("If-None-Match"),
+			ifNoneMatch: strings.Join(r.Header.Values("If-None-Match"), ","),
 		}
 		if !validRequestID(q.id) {
 			q.id = e.ids.New().String()

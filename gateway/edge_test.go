@@ -282,6 +282,15 @@ func TestIdempotentReplayIsMarked(t *testing.T) {
 	}
 }
 
+func TestIfMatchInParts(t *testing.T) {
+	h := newHarness(t)
+	h.do("PATCH", "/api/v1/users/me", `{"bio":"x"}`, bearer(h.token()), `If-Match: "1"`, `If-Match: "2"`)
+	call, _ := h.b.last(userv1.UserService_UpdateMe_FullMethodName)
+	if got := call.md.Get("if-match"); len(got) != 1 || got[0] != `"1", "2"` {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestProblems(t *testing.T) {
 	h := newHarness(t)
 	method := userv1.UserService_GetMe_FullMethodName

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -153,8 +154,8 @@ func nothing(string) (string, bool) { return "", false }
 func scrub(r *http.Request) *http.Request {
 	clean := make(http.Header, len(forwarded))
 	for _, h := range forwarded {
-		if v := r.Header.Get(h); v != "" {
-			clean.Set(h, v)
+		if v := r.Header.Values(h); len(v) > 0 {
+			clean.Set(h, strings.Join(v, ", ")) // lists may come in parts
 		}
 	}
 	out := r.WithContext(r.Context())

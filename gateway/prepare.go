@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/rpc"
@@ -62,6 +63,12 @@ func checkInput(r *http.Request, rt *route, body []byte) error {
 		return fail.New(fail.InvalidArgument, "the Idempotency-Key header is malformed").
 			Field("Idempotency-Key", "must be 1 to 255 printable characters")
 	}
+	// One that cannot travel as metadata would be lost on the way, and the change
+	// made without its condition.
+	if tags := strings.Join(r.Header.Values("If-Match"), ""); !visible(tags) {
+		return fail.New(fail.InvalidArgument, "the If-Match header is malformed").
+			Field("If-Match", "must be a list of entity tags")
+	}
 	if rt.body == nil || len(body) == 0 {
 		return nil
 	}
@@ -69,11 +76,13 @@ func checkInput(r *http.Request, rt *route, body []byte) error {
 }
 
 func validIdempotencyKey(values []string) bool {
-	if len(values) != 1 || values[0] == "" || len(values[0]) > 255 {
-		return false
-	}
-	for i := range len(values[0]) {
-		if c := values[0][i]; c < 0x20 || c > 0x7e {
+	return len(values) == 1 && values[0] != "" && len(values[0]) <= 255 && visible(values[0])
+}
+
+// visible reports whether s is of printable ASCII alone.
+func visible(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -43,7 +44,9 @@ func (v validation) check(m proto.Message, method string) error {
 			bad = bad.Field(jsonPath(violation.Proto.GetField()), violation.Proto.GetMessage())
 		}
 	}
-	if rule, ok := Rule(method); ok && rule.GetReasonRequired() && !saysWhy(m) {
+	// Its own bounds may have named it already.
+	named := slices.ContainsFunc(bad.Fields, func(f fail.Field) bool { return f.Field == "reason" })
+	if rule, ok := Rule(method); ok && rule.GetReasonRequired() && !named && !saysWhy(m) {
 		bad = bad.Field("reason", "must say why in at least 10 characters")
 	}
 	if len(bad.Fields) > 0 {
@@ -52,6 +55,7 @@ func (v validation) check(m proto.Message, method string) error {
 	return nil
 }
 
+// saysWhy reports whether the reason is long enough, blanks around it apart.
 func saysWhy(m proto.Message) bool {
 	r := m.ProtoReflect()
 	f := r.Descriptor().Fields().ByName("reason")

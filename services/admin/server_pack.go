@@ -17,7 +17,7 @@ func summary(a *authv1.Account, names map[string]*userv1.User) *adminv1.UserSumm
 	var userID uuid.UUID
 	copy(userID[:], a.GetId())
 	out := &adminv1.UserSummary{
-		Id: id.Format("usr", userID), Email: a.Email, Phone: a.Phone,
+		Id: id.Format("usr", userID), Email: shown(a.Email), Phone: shown(a.Phone),
 		FirstName: a.GetFirstName(), LastName: a.GetLastName(),
 		State: adminv1.UserSummary_State(a.GetState()), Roles: a.GetRoles(),
 		MfaEnabled: a.GetMfaEnabled(), EmailVerified: a.GetEmailVerified(),
@@ -48,4 +48,13 @@ func detail(u *adminv1.UserSummary, sub *subscriptionv1.GetUserSubscriptionRespo
 		})
 	}
 	return out
+}
+
+// shown is a value that may be missing, empty then: the contract fixes which
+// fields a client finds.
+func shown(s *string) *string {
+	if s == nil {
+		return new(string)
+	}
+	return s
 }

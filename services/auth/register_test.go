@@ -30,7 +30,7 @@ func TestRegisterAndVerify(t *testing.T) {
 	}
 	email := "asha@example.com"
 	want := &authv1.SessionUser{
-		Id: claims.Subject, Email: &email, EmailVerified: true, Roles: []string{"user"}, Permissions: wantPerms, Plan: "free",
+		Id: claims.Subject, Email: &email, Phone: new(""), EmailVerified: true, Roles: []string{"user"}, Permissions: wantPerms, Plan: "free",
 	}
 	if diff := cmp.Diff(want, g.GetUser(), protocmp.Transform()); diff != "" {
 		t.Errorf("user (-want +got):\n%s", diff)
@@ -51,9 +51,10 @@ func TestRegisterAndVerify(t *testing.T) {
 	b.noSecretsInEvents("asha@example.com", b.letters()[0].Code)
 }
 
-// noSecretsInEvents reads every audit event for what must not stand there.
-func (b *bench) noSecretsInEvents(secret ...string) {
+// audited reads every audit event.
+func (b *bench) audited() []*auditv1.Event {
 	b.t.Helper()
+	var out []*auditv1.Event
 	rows, err := b.db.Pool.Query(b.t.Context(), `SELECT payload FROM auth.outbox WHERE destination = 'audit'`)
 	if err != nil {
 		b.t.Fatal(err)
@@ -68,6 +69,18 @@ func (b *bench) noSecretsInEvents(secret ...string) {
 		if err := proto.Unmarshal(payload, ev); err != nil {
 			b.t.Fatal(err)
 		}
+		out = append(out, ev)
+	}
+	if err := rows.Err(); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// noSecretsInEvents looks in them for what must not stand there.
+func (b *bench) noSecretsInEvents(secret ...string) {
+	b.t.Helper()
+	for _, ev := range b.audited() {
 		if ev.GetIpPrefix() != "203.0.113.0/24" || ev.GetRequestId() != "req-1" {
 			b.t.Errorf("event %s: address %q, request %q", ev.GetAction(), ev.GetIpPrefix(), ev.GetRequestId())
 		}
@@ -76,9 +89,6 @@ func (b *bench) noSecretsInEvents(secret ...string) {
 				b.t.Errorf("event %s holds %q", ev.GetAction(), x)
 			}
 		}
-	}
-	if err := rows.Err(); err != nil {
-		b.t.Fatal(err)
 	}
 }
 
@@ -121,6 +131,9 @@ func TestKnownAddress(t *testing.T) {
 	}
 	_, err = b.pub.Verify(b.visitor(), &authv1.VerifyRequest{ChallengeId: r.GetChallengeId(), Code: "000000"})
 	wantKind(t, "sixth try", err, fail.TooManyAttempts)
+	if e, _ := fail.As(err); e == nil || e.Retry != resendAfter {
+		t.Errorf("sixth try says when another code may be asked for: %v", e)
+	}
 }
 
 func TestRegisterRefuses(t *testing.T) {

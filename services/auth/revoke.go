@@ -91,8 +91,9 @@ func (s *Service) logoutAll(ctx context.Context, c *token.Caller) error {
 // above the account.
 func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.UUID, state, reason string) (acc account, err error) {
 	var news []authzEvent
+	var refusal error // told after the commit: the attempt is on record
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		news = nil
+		news, refusal = nil, nil
 		if err := s.lockAccount(ctx, tx, userID); err != nil { // before the sessions: as login does
 			return err
 		}
@@ -104,25 +105,29 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 		if err != nil {
 			return err
 		}
-		if !mayManage(actor, before) {
-			return fail.New(fail.PermissionDenied, "you may not change this account")
-		}
-		if acc = before; before.State == state {
-			return nil
-		}
 		now := s.now()
-		if err := s.setState(ctx, tx, userID, state, now); err != nil {
-			return err
-		}
-		if acc, _, err = s.account(ctx, tx, userID); err != nil {
-			return err
-		}
 		what := act{
 			Action: "account.reactivated", Actor: adminActor(c), Targets: []target{userTarget(userID)}, Outcome: success, Reason: reason,
 			Changes: []change{{Path: "state", Before: before.State, After: state}},
 		}
 		if state == stateSuspended {
 			what.Action = "account.suspended"
+		}
+		if !mayManage(actor, before) {
+			refusal = fail.New(fail.PermissionDenied, "you may not change this account")
+			what.Outcome, what.Changes = denied, nil
+			return s.record(ctx, tx, c, now, what)
+		}
+		if acc = before; before.State == state {
+			return nil
+		}
+		if err := s.setState(ctx, tx, userID, state, now); err != nil {
+			return err
+		}
+		if acc, _, err = s.account(ctx, tx, userID); err != nil {
+			return err
+		}
+		if state == stateSuspended {
 			if news, err = s.shutOut(ctx, tx, acc, now); err != nil {
 				return err
 			}
@@ -138,7 +143,7 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 	s.publish(ctx, news...)
 	s.mail.wake()
 	s.outbox.Wake()
-	return acc, nil
+	return acc, refusal
 }
 
 // shutOut ends the sessions of a suspended account, kills its tokens and tells

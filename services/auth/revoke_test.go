@@ -17,6 +17,7 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pgtest"
 	"github.com/manas360/platform/pkg/token"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
@@ -42,6 +43,15 @@ func TestSuspend(t *testing.T) {
 		wantKind(t, name, suspend(pair[0], pair[1]), fail.PermissionDenied)
 	}
 	wantKind(t, "nobody", suspend(admin, uuid.New()), fail.NotFound)
+	refused := 0
+	for _, ev := range b.audited() {
+		if ev.GetAction() == "account.suspended" && ev.GetOutcome() == auditv1.Event_DENIED && ev.GetReason() == "asked by the owner" {
+			refused++
+		}
+	}
+	if refused != 5 {
+		t.Errorf("%d refused attempts on record, want 5", refused)
+	}
 	for range 2 { // repeatable
 		if err := suspend(admin, asha); err != nil {
 			t.Fatal(err)

@@ -35,7 +35,16 @@ func packLogin(r loginResult) *authv1.LoginAnswer {
 func packUser(g grant) *authv1.SessionUser {
 	a := g.Account
 	return &authv1.SessionUser{
-		Id: id.Format("usr", a.ID), Email: &a.Email, Phone: a.Phone, EmailVerified: a.EmailVerifiedAt != nil,
+		Id: id.Format("usr", a.ID), Email: &a.Email, Phone: shown(a.Phone), EmailVerified: a.EmailVerifiedAt != nil,
 		Roles: a.Roles, Permissions: g.InForce, Plan: a.Plan, Features: a.Features, MfaEnabled: a.HasFactor,
 	}
+}
+
+// shown is a value that may be missing, empty then: the contract fixes which
+// fields a client finds.
+func shown(s *string) *string {
+	if s == nil {
+		return new(string)
+	}
+	return s
 }

@@ -71,8 +71,9 @@ func earlier(a, b time.Time) time.Time {
 // grant mints the tokens of a session as it is now.
 func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 	g := grant{
-		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshToken(x), RefreshTTL: x.IdleUntil.Sub(now),
-		Account: acc, InForce: acc.inForce(x.AMR),
+		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshToken(x),
+		RefreshTTL: x.IdleUntil.Sub(now).Round(time.Second), // minting takes a moment; the client is told the whole life
+		Account:    acc, InForce: acc.inForce(x.AMR),
 	}
 	var err error
 	g.Access, err = s.keys.sign(token.Claims{

@@ -40,6 +40,16 @@ func TestRefreshTogether(t *testing.T) {
 	}
 }
 
+// TestLifeIsToldWhole: minting takes a moment, which the client is not charged.
+func TestLifeIsToldWhole(t *testing.T) {
+	b := newBench(t)
+	x := session{ID: uuid.New(), Counter: 1, IdleUntil: b.now().Add(7 * 24 * time.Hour)}
+	g, err := b.grant(x, account{}, b.now().Add(9*time.Millisecond))
+	if err != nil || seconds(g.RefreshTTL) != 604800 {
+		t.Errorf("got %s, %v", g.RefreshTTL, err)
+	}
+}
+
 // TestReuse ends the session when an old token comes back.
 func TestReuse(t *testing.T) {
 	b := newBench(t)

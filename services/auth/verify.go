@@ -108,7 +108,7 @@ func (f fate) refusal() error {
 	case f.Expired:
 		return fail.New(fail.ChallengeExpired, "the code has expired, ask for another")
 	case f.Exhausted:
-		return fail.New(fail.TooManyAttempts, "too many wrong codes, ask for another")
+		return fail.New(fail.TooManyAttempts, "too many wrong codes, ask for another").RetryAfter(resendAfter)
 	default:
 		return wrongCode() // another try took its last chance just now
 	}

@@ -42,6 +42,20 @@ var errNoProfile = errors.New("no profile")
 // etag is the strong validator of a profile.
 func (p profile) etag() string { return strconv.Quote(strconv.FormatInt(p.Version, 10)) }
 
+// allows reports whether If-Match lets a change go on: it is absent, "*", or a
+// list that holds the etag; weak tags never match (RFC 9110, 13.1.1).
+func (p profile) allows(ifMatch string) bool {
+	if ifMatch == "" {
+		return true
+	}
+	for tag := range strings.SplitSeq(ifMatch, ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == p.etag() {
+			return true
+		}
+	}
+	return false
+}
+
 // name is what to call the person: the chosen name, or both names.
 func (p profile) name() string {
 	if p.DisplayName != "" {

@@ -117,10 +117,19 @@ func header(ctx context.Context, name string) string {
 
 func pack(p profile) *userv1.User {
 	return &userv1.User{
-		Id: id.Format("usr", p.UserID), Email: p.Email, Phone: p.Phone,
+		Id: id.Format("usr", p.UserID), Email: shown(p.Email), Phone: shown(p.Phone),
 		FirstName: p.FirstName, LastName: p.LastName, DisplayName: p.name(), Bio: p.Bio,
 		Timezone: p.Timezone, Locale: p.Locale, AvatarUrl: p.AvatarURL,
 		State: userv1.User_State(userv1.User_State_value[p.State]), Roles: p.Roles,
 		CreatedAt: timestamppb.New(p.CreatedAt), UpdatedAt: timestamppb.New(p.UpdatedAt), Etag: p.etag(),
 	}
+}
+
+// shown is a value that may be missing, empty then: the contract fixes which
+// fields a client finds.
+func shown(s *string) *string {
+	if s == nil {
+		return new(string)
+	}
+	return s
 }

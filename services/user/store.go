@@ -79,10 +79,11 @@ func (s *Service) insertProfile(ctx context.Context, q querier, a account) error
 	return nil
 }
 
+// The etag covers state and roles as well, so these make a new version too.
 const updateAccount = `
 UPDATE users.profile
    SET email = @email, phone = @phone, state = @state, roles = @roles,
-       account_version = @account_version, updated_at = @now
+       account_version = @account_version, version = version + 1, updated_at = @now
  WHERE user_id = @user_id AND account_version < @account_version`
 
 // updateAccount copies auth's fields unless newer ones are here already.
@@ -115,7 +116,7 @@ func (s *Service) updateProfile(ctx context.Context, caller *token.Caller, ifMat
 		if p, err = s.one(ctx, tx, lockProfile, pgx.NamedArgs{"user_id": caller.UserID}); err != nil {
 			return err
 		}
-		if ifMatch != "" && ifMatch != "*" && ifMatch != p.etag() {
+		if !p.allows(ifMatch) {
 			return fail.New(fail.PreconditionFailed, "the profile has changed since it was read")
 		}
 		changed := change(&p)

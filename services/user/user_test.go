@@ -146,6 +146,10 @@ func TestNewsInAnyOrder(t *testing.T) {
 	suspended := proto.CloneOf(a)
 	suspended.State = authv1.Account_SUSPENDED
 	s.tell(t, &authv1.AccountActivated{Account: a})
+	before, err := s.GetMe(as(t.Context(), a), &userv1.GetMeRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.tell(t, &authv1.AccountChanged{Account: suspended, Version: 3})
 	s.tell(t, &authv1.AccountChanged{Account: a, Version: 2})
 	r, err := s.GetMe(as(t.Context(), a), &userv1.GetMeRequest{})
@@ -154,6 +158,9 @@ func TestNewsInAnyOrder(t *testing.T) {
 	}
 	if r.GetUser().GetState() != userv1.User_SUSPENDED {
 		t.Errorf("state %v, want SUSPENDED of version 3", r.GetUser().GetState())
+	}
+	if r.GetUser().GetEtag() == before.GetUser().GetEtag() {
+		t.Error("another state under the same etag: a client would be told 304")
 	}
 }
 
@@ -177,6 +184,9 @@ func TestUpdateMe(t *testing.T) {
 		{"a zone that names a file", &userv1.Profile{Timezone: "../../etc/passwd"}, []string{"timezone"}, "", &fail.InvalidArgument},
 		{"no first name", &userv1.Profile{}, []string{"first_name"}, "", &fail.InvalidArgument},
 		{"control characters", &userv1.Profile{LastName: "a\x00b"}, []string{"last_name"}, "", &fail.InvalidArgument},
+		{"etag in a list", &userv1.Profile{Bio: "y"}, []string{"bio"}, `"0", "2"`, nil},
+		{"weak etag", &userv1.Profile{Bio: "x"}, []string{"bio"}, `W/"3"`, &fail.PreconditionFailed},
+		{"any etag", &userv1.Profile{Bio: "z"}, []string{"bio"}, "*", nil},
 		{"stale etag", &userv1.Profile{Bio: "x"}, []string{"bio"}, `"0"`, &fail.PreconditionFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

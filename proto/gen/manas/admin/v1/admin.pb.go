@@ -615,7 +615,7 @@ type SuspendUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// usr_….
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// 10 to 500 characters.
+	// Why, in 10 to 500 characters; kept in the audit trail.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -716,7 +716,7 @@ type ReactivateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// usr_….
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// 10 to 500 characters.
+	// Why, in 10 to 500 characters; kept in the audit trail.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

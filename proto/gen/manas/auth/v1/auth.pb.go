@@ -741,7 +741,8 @@ func (x *AdminLoginRequest) GetPassword() string {
 // VerifyMfaRequest answers the second factor.
 type VerifyMfaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Handle from Login.
+	// Handle from Login. Room for a token of another kind: that is a wrong
+	// handle, not a malformed request.
 	MfaToken string `protobuf:"bytes,1,opt,name=mfa_token,json=mfaToken,proto3" json:"mfa_token,omitempty"`
 	// TOTP or recovery code.
 	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
@@ -796,7 +797,8 @@ func (x *VerifyMfaRequest) GetCode() string {
 // RefreshRequest carries the refresh token, unless the cookie does.
 type RefreshRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Opaque; the edge fills it from the cookie in cookie mode.
+	// Opaque; the edge fills it from the cookie in cookie mode. Room for a token
+	// of another kind: that is a wrong one, not a malformed request.
 	RefreshToken  *string `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3,oneof" json:"refresh_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2044,7 +2046,7 @@ type SuspendAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 16 bytes of the UUID.
 	UserId []byte `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// At least 10 characters.
+	// Why, in 10 to 500 characters; kept in the audit trail.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2145,7 +2147,7 @@ type ReactivateAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 16 bytes of the UUID.
 	UserId []byte `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// At least 10 characters.
+	// Why, in 10 to 500 characters; kept in the audit trail.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3028,10 +3030,10 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\bR\bpassword\"Z\n" +
 	"\x10VerifyMfaRequest\x12'\n" +
 	"\tmfa_token\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bmfaToken\x12\x1d\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\bmfaToken\x12\x1d\n" +
 	"\x04code\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04code\"V\n" +
 	"\x0eRefreshRequest\x122\n" +
-	"\rrefresh_token\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04H\x00R\frefreshToken\x88\x01\x01B\x10\n" +
+	"\rrefresh_token\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 H\x00R\frefreshToken\x88\x01\x01B\x10\n" +
 	"\x0e_refresh_token\"\x0f\n" +
 	"\rLogoutRequest\"\x12\n" +
 	"\x10LogoutAllRequest\"d\n" +
