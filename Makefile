@@ -70,7 +70,8 @@ tools: $(BIN)/buf $(BIN)/golangci-lint ## Install buf and golangci-lint into .bi
 
 dev: need-go
 	@echo "building the supervisor…" >&2
-	@go build -C deploy -o $(BIN)/dev ./dev
+	@go build -C deploy -o $(BIN)/dev ./dev & pid=$$!; n=0; while kill -0 $$pid 2>/dev/null; do sleep 0.2; n=$$((n + 1)); \
+		[ $$((n % 25)) -ne 0 ] || echo "building the supervisor… $$((n / 5)) s; the first build takes minutes" >&2; done; wait $$pid
 
 need-go:
 	@command -v go >/dev/null || { echo "Go $(GO_MIN) or newer is needed and there is no go on PATH: see https://go.dev/doc/install" >&2; exit 1; }

@@ -20,12 +20,17 @@ var page = template.Must(template.New("page").Parse(pageSource))
 
 type pageView struct {
 	Status                   string // what the browser's title and the heading say
+	Mark                     string // how the heading looks: good, bad or neither
 	Order                    order
 	Amount                   string
 	Payable, Paid, Cancelled bool
+	Front                    bool // the bank's own page, of no order
 }
 
 func (s *Server) pageRoutes(m *http.ServeMux) {
+	m.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		s.render(w, http.StatusOK, pageView{Status: "A bank for tests", Front: true})
+	})
 	m.HandleFunc("GET /checkout/{id}", s.showPage)
 	m.HandleFunc("POST /checkout/{id}/complete", s.complete)
 	m.HandleFunc("GET /style.css", func(w http.ResponseWriter, _ *http.Request) {
@@ -36,12 +41,6 @@ func (s *Server) pageRoutes(m *http.ServeMux) {
 }
 
 func (s *Server) showPage(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
 	o, err := s.bank.order(r.PathValue("id"))
 	status, v := http.StatusOK, pageView{Order: o, Amount: rupees(o.Amount)}
 	switch {
@@ -51,14 +50,24 @@ func (s *Server) showPage(w http.ResponseWriter, r *http.Request) {
 		s.log.Error().Err(err).Msg("show an order")
 		status, v.Status = http.StatusInternalServerError, "The sandbox failed"
 	case o.State == stateCompleted:
-		v.Status, v.Paid = "Payment successful", true
+		v.Status, v.Mark, v.Paid = "Payment successful", "good", true
 	case o.State == stateFailed:
-		v.Status, v.Cancelled, v.Payable = "Payment failed", true, true
+		v.Status, v.Mark, v.Cancelled, v.Payable = "Payment failed", "bad", true, true
 	case len(o.Attempts) > 0:
 		v.Status, v.Payable = "Payment is being processed", true
 	default:
 		v.Status, v.Payable = "Complete your payment", true
 	}
+	s.render(w, status, v)
+}
+
+func (s *Server) render(w http.ResponseWriter, status int, v pageView) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
 	var buf bytes.Buffer
 	if err := page.Execute(&buf, v); err != nil {
 		s.log.Error().Err(err).Msg("render the page")

@@ -473,6 +473,23 @@ func TestPage(t *testing.T) {
 	w.next()
 }
 
+func TestFrontPage(t *testing.T) {
+	w := open(t)
+	status, got := w.call("GET", "/", "")
+	text, ok := got["text"].(string)
+	if status != 200 || !ok || got["csp"] == "" {
+		t.Fatalf("GET /: got %d %v, want a page with a policy", status, got)
+	}
+	for _, want := range []string{`href="/bank/statement"`, `href="/control"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("GET /: lacks %s", want)
+		}
+	}
+	if status, _ := w.call("GET", "/none", ""); status != 404 {
+		t.Errorf("GET /none: got %d, want 404", status)
+	}
+}
+
 func TestRupees(t *testing.T) {
 	for paise, want := range map[int64]string{0: "₹0.00", 29900: "₹299.00", 100005: "₹1,000.05", 1234567890: "₹1,23,45,678.90"} {
 		if got := rupees(paise); got != want {

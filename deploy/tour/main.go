@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/manas360/platform/deploy/internal/api"
@@ -53,7 +54,11 @@ func run(ctx context.Context) error {
 		{"From callback to working entitlement", t.measure},
 	} {
 		fmt.Println(part.title)
-		if err := part.walk(ctx); err != nil {
+		err := part.walk(ctx)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("nothing answers at %s: start the stack with `make up` first", st.api)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", part.title, err)
 		}
 		fmt.Println()

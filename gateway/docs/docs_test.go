@@ -3,9 +3,11 @@ package docs
 import (
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/manas360/platform/pkg/fail"
 	// Linked for their rules, as the gateway links them.
 	_ "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	_ "github.com/manas360/platform/proto/gen/manas/audit/v1"
@@ -61,7 +63,7 @@ func TestPageShowsTheContract(t *testing.T) {
 		`<h3 id="AuthService_Login"><span class="verb POST">POST</span> <code>/api/v1/auth/login</code></h3>`,
 		`href="#AuthService_Login"`,
 		`Login checks a password.`,
-		`<li>401 <code>INVALID_CREDENTIALS</code></li>`,
+		`<li>401 <a href="#INVALID_CREDENTIALS"><code>INVALID_CREDENTIALS</code></a></li>`,
 		`<small>required</small>`,
 		`integer (int32)`,
 		`list of <a href="#type-v1User">User</a>`,
@@ -82,6 +84,30 @@ func TestPageShowsTheContract(t *testing.T) {
 	}
 	if strings.Index(page, "zulu") > strings.Index(page, "<code>alpha") {
 		t.Error("fields are not in the contract's order")
+	}
+}
+
+// A problem's type is "/docs#CODE": each code has its row, and its meaning.
+func TestPageExplainsEveryCode(t *testing.T) {
+	page := render(t, small)
+	for _, k := range fail.Kinds() {
+		_, rest, ok := strings.Cut(page, `<tr id="`+k.Reason+`">`)
+		if !ok {
+			t.Errorf("no row for %s", k.Reason)
+			continue
+		}
+		row, _, _ := strings.Cut(rest, "</tr>")
+		for _, want := range []string{strconv.Itoa(k.HTTP), k.Title} {
+			if !strings.Contains(row, want) {
+				t.Errorf("row of %s: got %s, want %s in it", k.Reason, row, want)
+			}
+		}
+		if meanings[k] == "" {
+			t.Errorf("%s has no meaning", k.Reason)
+		}
+	}
+	if got, want := len(meanings), len(fail.Kinds()); got != want {
+		t.Errorf("meanings: got %d, want %d", got, want)
 	}
 }
 

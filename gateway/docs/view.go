@@ -16,6 +16,7 @@ type (
 	view struct {
 		Style  string
 		Groups []group
+		Errors []errorView
 		Types  []typeView
 	}
 	group struct {
@@ -24,6 +25,7 @@ type (
 	}
 	opView struct {
 		ID, Method, Path string
+		Short            string // the path without what all share
 		Summary, Rest    string
 		Access           []string
 		Params           []fieldView
@@ -94,7 +96,7 @@ func newView(doc *document, rules map[string]rule) (*view, error) {
 			byTag[op.Tags[0]] = append(byTag[op.Tags[0]], b.operation(method, path, op, rules[baseID(op.ID)]))
 		}
 	}
-	v := &view{Style: StylePath}
+	v := &view{Style: StylePath, Errors: errorsOf(fail.Kinds())}
 	for _, t := range doc.Tags {
 		if ops := byTag[t.Name]; len(ops) > 0 {
 			v.Groups = append(v.Groups, group{
@@ -116,7 +118,7 @@ func (b *builder) operation(method, path string, op operation, r rule) opView {
 	text := flat(op.Summary + " " + op.Description)
 	summary, rest := split(text)
 	o := opView{
-		ID: op.ID, Method: strings.ToUpper(method), Path: path,
+		ID: op.ID, Method: strings.ToUpper(method), Path: path, Short: strings.TrimPrefix(path, "/api/v1"),
 		Summary: summary, Rest: rest, Access: r.access, Codes: codes(text),
 	}
 	for _, p := range op.Parameters {

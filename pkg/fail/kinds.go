@@ -2,6 +2,7 @@ package fail
 
 import (
 	"net/http"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 )
@@ -64,14 +65,20 @@ var (
 	Internal         = Kind{"INTERNAL", codes.Internal, http.StatusInternalServerError, "Internal error"}
 )
 
-var byReason = index(
+// kinds is the contract's list, in its order.
+var kinds = []Kind{
 	InvalidArgument, MalformedBody, UnsupportedMediaType, BodyTooLarge, NotFound, MethodNotAllowed, Conflict,
 	PreconditionFailed, Unauthenticated, TokenExpired, InvalidToken, TokenRevoked, TokenStale, InvalidCredentials,
 	InvalidCode, ChallengeExpired, InvalidRefreshToken, RefreshReused, TooManyAttempts, EmailNotVerified,
 	AccountSuspended, WeakPassword, MFARequired, StepUpRequired, CSRFFailed, PermissionDenied, SubscriptionRequired,
 	FeatureNotAvailable, QuotaExceeded, RateLimited, IdempotencyKeyReused, IdempotencyInProgress, InvalidSignature,
 	PaymentProviderUnavailable, RefundNotAllowed, Unavailable, DeadlineExceeded, Internal,
-)
+}
+
+var byReason = index(kinds)
+
+// Kinds lists every kind, in the contract's order. The slice is the caller's.
+func Kinds() []Kind { return slices.Clone(kinds) }
 
 // ByReason finds the kind of a contract code such as "TOKEN_STALE".
 func ByReason(reason string) (Kind, bool) {
@@ -79,7 +86,7 @@ func ByReason(reason string) (Kind, bool) {
 	return k, ok
 }
 
-func index(kinds ...Kind) map[string]Kind {
+func index(kinds []Kind) map[string]Kind {
 	m := make(map[string]Kind, len(kinds))
 	for _, k := range kinds {
 		m[k.Reason] = k

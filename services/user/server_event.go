@@ -2,11 +2,11 @@ package user
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
+	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
@@ -54,7 +54,7 @@ func (s *Service) onChanged(ctx context.Context, tx pg.Tx, ev *eventv1.Event) er
 func fromAccount(m *authv1.Account, version int64) (account, error) {
 	userID, err := uuid.FromBytes(m.GetId())
 	if err != nil {
-		return account{}, fmt.Errorf("account id: %w", err)
+		return account{}, fail.New(fail.InvalidArgument, "the account id is malformed").Wrap(err) // never to be applied
 	}
 	roles := m.GetRoles()
 	if roles == nil {

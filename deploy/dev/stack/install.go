@@ -18,6 +18,9 @@ const (
 	installLimit  = 10 * time.Minute
 	clusterConf   = "/etc/postgresql-common/createcluster.conf"
 	policyProgram = "/usr/sbin/policy-rc.d"
+	ours          = "# manas360: while it installs packages\n"
+	noCluster     = ours + "create_main_cluster = false\n"
+	noService     = "#!/bin/sh\n" + ours + "exit 101\n"
 )
 
 // install runs a package manager with its output in a log and a line that shows that it goes on.
@@ -40,20 +43,21 @@ func (s *Stack) apt(ctx context.Context, names ...string) (err error) {
 	if err != nil {
 		return errors.New("apt: not Debian or Ubuntu")
 	}
-	if _, statErr := os.Stat(policyProgram); errors.Is(statErr, os.ErrNotExist) {
-		if err := os.WriteFile(policyProgram, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil { //nolint:gosec // a program
-			return fmt.Errorf("keep services from starting: %w", err)
-		}
-		defer func() { err = errors.Join(err, os.Remove(policyProgram)) }()
+	undo, err := lend(policyProgram, noService, 0o755)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, undo()) }()
 	for _, name := range names {
-		limits := []string{"-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"}
+		limits := []string{"-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60"}
 		install := func() error {
 			return s.install(ctx, name+" with apt-get", program, append(limits, "install", "-y", "--no-install-recommends", name)...)
 		}
 		if err = install(); err == nil {
 			return nil
 		}
+		// A run that was killed leaves packages half set up, and then apt does nothing else; that this fails is told below.
+		_ = s.install(ctx, "what an interrupted dpkg left", "dpkg", "--configure", "-a")
 		// A fresh image has no package lists.
 		if err = s.install(ctx, "apt's package lists", program, append(limits, "update")...); err == nil {
 			if err = install(); err == nil {
@@ -64,29 +68,41 @@ func (s *Stack) apt(ctx context.Context, names ...string) (err error) {
 	return err
 }
 
+// aptPostgres keeps Debian's package from making and running a cluster of its own: we want its binaries.
 func (c *cluster) aptPostgres(ctx context.Context) error {
-	if os.Geteuid() == 0 {
-		if _, err := exec.LookPath("apt-get"); err == nil {
-			if err := noSystemCluster(); err != nil {
-				return err
-			}
-		}
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		return c.apt(ctx) // which says why not
 	}
-	return c.apt(ctx, "postgresql-15", "postgresql")
+	undo, err := lend(clusterConf, noCluster, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.apt(ctx, "postgresql-15", "postgresql"), undo())
 }
 
-// noSystemCluster keeps Debian's package from making and running a cluster of its own: we want its binaries.
-func noSystemCluster() error {
-	if _, err := os.Stat(clusterConf); err == nil {
-		return nil // somebody has decided
+// lend writes a file of the system for the time of an installation, unless somebody has decided there already.
+// What a killed run of ours left counts as ours. undo takes it back, for the package's own if that was set aside.
+func lend(file, content string, mode os.FileMode) (undo func() error, err error) {
+	raw, err := os.ReadFile(filepath.Clean(file))
+	if err == nil && string(raw) != content {
+		return func() error { return nil }, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(clusterConf), 0o755); err != nil { //nolint:gosec // the system's own mode
-		return fmt.Errorf("prepare apt: %w", err)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // the system's own mode
+		return nil, fmt.Errorf("prepare apt: %w", err)
 	}
-	if err := os.WriteFile(clusterConf, []byte("create_main_cluster = false\n"), 0o644); err != nil { //nolint:gosec // the system's own mode
-		return fmt.Errorf("prepare apt: %w", err)
+	if err := os.WriteFile(file, []byte(content), mode); err != nil {
+		return nil, fmt.Errorf("prepare apt: %w", err)
 	}
-	return nil
+	return func() error {
+		err := os.Rename(file+".ucf-dist", file)
+		if errors.Is(err, os.ErrNotExist) {
+			err = os.Remove(file)
+		}
+		if err != nil {
+			return fmt.Errorf("tidy up after apt: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 func (c *cluster) npmPackage() string {
