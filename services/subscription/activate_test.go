@@ -41,7 +41,7 @@ func TestActivation(t *testing.T) {
 		t.Errorf("told auth %v", last)
 	}
 	want := []string{
-		"entitlement.changed", "subscription.created", "subscription.checkout_started",
+		"subscription.created", "entitlement.changed", "subscription.checkout_started",
 		"subscription.superseded", "subscription.activated", "invoice.issued", "entitlement.changed",
 	}
 	if diff := cmp.Diff(want, s.actions(t)); diff != "" {

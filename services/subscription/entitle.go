@@ -125,8 +125,8 @@ func (s *Service) giveFree(ctx context.Context, tx txn, userID uuid.UUID, by act
 	if err != nil {
 		return err
 	}
-	return s.outbox.Append(ctx, tx, append(granted, audit(ctx, "subscription.created", by, sub, now,
-		change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode}))...)
+	created := audit(ctx, "subscription.created", by, sub, now, change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
+	return s.outbox.Append(ctx, tx, append([]outbox.Event{created}, granted...)...) // cause before effect, for who reads the trail
 }
 
 // grant makes sub's plan the user's entitlements and gives the events that tell

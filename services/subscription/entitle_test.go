@@ -38,7 +38,7 @@ func TestFreeByEventOnce(t *testing.T) {
 	if len(changed) != 1 || changed[0].GetPlan() != "free" || changed[0].GetEpoch() != 1 || !cmp.Equal(changed[0].GetFeatures(), []string{"api_access"}) {
 		t.Errorf("told auth %v", changed)
 	}
-	if diff := cmp.Diff([]string{"entitlement.changed", "subscription.created"}, s.actions(t)); diff != "" {
+	if diff := cmp.Diff([]string{"subscription.created", "entitlement.changed"}, s.actions(t)); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
 	}
 	for _, a := range told(t, s, "audit", func() *auditv1.Event { return &auditv1.Event{} }) {
