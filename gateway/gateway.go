@@ -188,6 +188,7 @@ func (e *Edge) Workers() map[string]func(ctx context.Context) error {
 		"keys":        e.keys.run,
 		"epochs-poll": e.epochs.poll,
 		"epochs-push": e.epochs.push,
+		"limits":      e.limiter.flush,
 	}
 }
 

@@ -13,7 +13,23 @@ type limitRule struct {
 	limit   int64
 	period  time.Duration
 	account bool // counted by account instead of address
+	strict  bool // every request is asked for: guesses and money
 }
+
+// leases is the part of a limit that an edge may admit before it tells Redis.
+const leases = 20
+
+// lease is how many requests of one key an edge keeps to itself; 1 makes the
+// rule exact.
+func (l limitRule) lease() int64 {
+	if l.strict {
+		return 1
+	}
+	return max(1, l.limit/leases)
+}
+
+// exact rules ask Redis about every request.
+func (l limitRule) exact() bool { return l.lease() == 1 }
 
 func (l limitRule) interval() time.Duration { return l.period / time.Duration(l.limit) }
 func (l limitRule) burst() time.Duration    { return l.interval() * time.Duration(l.limit) }
@@ -27,10 +43,10 @@ var (
 
 	// By the rate_class of a method's rule, beside the two above.
 	limitClasses = map[string]limitRule{
-		"credential": {name: "credential", limit: 100, period: 15 * time.Minute},
-		"register":   {name: "register", limit: 30, period: time.Hour},
-		"refresh":    {name: "refresh", limit: 200, period: 5 * time.Minute},
-		"payment":    {name: "payment", limit: 30, period: time.Minute, account: true},
+		"credential": {name: "credential", limit: 100, period: 15 * time.Minute, strict: true},
+		"register":   {name: "register", limit: 30, period: time.Hour, strict: true},
+		"refresh":    {name: "refresh", limit: 200, period: 5 * time.Minute, strict: true},
+		"payment":    {name: "payment", limit: 30, period: time.Minute, account: true, strict: true},
 		"admin":      {name: "admin", limit: 200, period: time.Minute, account: true},
 	}
 )

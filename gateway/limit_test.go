@@ -146,9 +146,12 @@ func TestLocalLimiterIsBounded(t *testing.T) {
 	l := newLocalLimiter()
 	now := time.Now()
 	for i := range maxLocalKeys + 1000 {
-		l.take([]charge{{limitAddress, strconv.Itoa(i)}}, now)
+		l.reserve([]charge{{limitAddress, strconv.Itoa(i)}}, now, false)
+		if i%1000 == 0 {
+			l.dirty(2000)
+		}
 	}
-	if n := len(l.tat); n > maxLocalKeys {
+	if n := len(l.keys); n > maxLocalKeys {
 		t.Errorf("got %d keys", n)
 	}
 }
