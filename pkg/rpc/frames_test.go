@@ -65,8 +65,13 @@ func post(t *testing.T, addr, path string) string {
 	var block bytes.Buffer
 	h := hpack.NewEncoder(&block)
 	for _, kv := range [][2]string{
-		{":method", "POST"}, {":scheme", "https"}, {":path", path}, {":authority", "audit"},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "5S"},
+		{":method", "POST"},
+		{":scheme", "https"},
+		{":path", path},
+		{":authority", "audit"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"grpc-timeout", "5S"},
 	} {
 		if err := h.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]}); err != nil {
 			t.Fatal(err)
@@ -76,7 +81,7 @@ func post(t *testing.T, addr, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) //nolint:gosec // small
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
 	for _, err := range []error{
 		f.WriteSettings(),
 		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}),
