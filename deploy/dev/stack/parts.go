@@ -16,6 +16,9 @@ const partLimit = 30 * time.Second // for a part to answer again
 // AdminURL is the administrator's address of the database.
 func (s *Stack) AdminURL() string { return s.plan.pg.adminURL }
 
+// RedisAddr is Redis's host:port.
+func (s *Stack) RedisAddr() string { return s.plan.redis.addr() }
+
 // Endpoint is where a part listens, with its process; the zero Endpoint if it
 // does not run.
 func (s *Stack) Endpoint(name string) Endpoint {
