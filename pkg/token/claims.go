@@ -21,6 +21,7 @@ const tokenType = "at+jwt" // RFC 9068
 type Claims struct {
 	Issuer      string   `json:"iss"`
 	Audience    string   `json:"aud"`
+	ClientID    string   `json:"client_id,omitempty"` // RFC 9068 demands one; absent from tokens of older processes
 	Subject     string   `json:"sub"`
 	SessionID   string   `json:"sid"`
 	JTI         string   `json:"jti"`

@@ -16,6 +16,9 @@ import (
 	"github.com/manas360/platform/pkg/token"
 )
 
+// clientID is who asks for tokens on a person's behalf: our own front end.
+const clientID = "manas360"
+
 const (
 	refreshPrefix = "rt_"
 	macBytes      = 32
@@ -77,7 +80,7 @@ func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 	}
 	var err error
 	g.Access, err = s.keys.sign(token.Claims{
-		Issuer: s.c.Issuer, Audience: s.c.Audience, Subject: id.Format("usr", acc.ID), SessionID: id.Format("ses", x.ID),
+		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: clientID, Subject: id.Format("usr", acc.ID), SessionID: id.Format("ses", x.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(g.AccessTTL).Unix(),
 		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
 		AMR: x.AMR, AuthTime: x.AuthTime.Unix(), MFAPending: acc.owesFactor(x.AMR),

@@ -11,6 +11,31 @@ import (
 	"syscall"
 )
 
+// judges are programs of others that tests ask for a verdict, by the Debian package they come in.
+var judges = []struct{ program, pkg string }{
+	{"chromium", "chromium"},      // passkeys, the console
+	{"node", "nodejs"},            // clients and servers from npm
+	{"npm", "npm"},                //
+	{"htpasswd", "apache2-utils"}, // bcrypt
+	{"argon2", "argon2"},          // argon2id
+	{"oathtool", "oathtool"},      // one-time codes
+}
+
+// callJudges installs the judges that are missing. Where that fails the tests that need one say so.
+func (s *Stack) callJudges(ctx context.Context) {
+	var missing []string
+	for _, j := range judges {
+		if _, err := exec.LookPath(j.program); err != nil {
+			missing = append(missing, j.pkg)
+		}
+	}
+	for _, pkg := range missing {
+		if err := s.apt(ctx, pkg); err != nil {
+			s.say("%s could not be installed, the tests that need it will say so: %v", pkg, err)
+		}
+	}
+}
+
 // TestServers runs a command with a throw-away PostgreSQL and Redis and returns its exit code.
 func (s *Stack) TestServers(ctx context.Context, command []string, environ []string) (code int, err error) {
 	if len(command) == 0 {
@@ -27,6 +52,7 @@ func (s *Stack) TestServers(ctx context.Context, command []string, environ []str
 	}
 	s.kids = newNursery(s.path("logs"))
 	defer s.stopAll()
+	s.callJudges(ctx)
 	p, err := s.startPostgres(ctx, true)
 	if err != nil {
 		return 1, err
