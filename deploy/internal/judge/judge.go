@@ -64,7 +64,7 @@ func project(tb testing.TB, dir string) (string, error) {
 	}
 	sum := sha256.Sum256(lock)
 	home := filepath.Join(cache, "manas360-judges", hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(home, 0o750); err != nil {
+	if err := os.MkdirAll(home, 0o750); err != nil { //nolint:gosec // the user's own cache
 		return "", fmt.Errorf("make the judges' folder: %w", err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
@@ -79,18 +79,18 @@ func project(tb testing.TB, dir string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("read %s: %w", file, err)
 		}
-		if err := os.WriteFile(filepath.Join(home, filepath.Base(file)), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(home, filepath.Base(file)), text, 0o600); err != nil { //nolint:gosec // the user's own cache
 			return "", fmt.Errorf("copy %s: %w", file, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(home, "installed")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(home, "installed")); !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // the user's own cache
 		return home, err //nolint:wrapcheck // nil, or about a path that says enough
 	}
 	npm := Tool(tb, "npm", "npm")
 	if out, err := run(tb, home, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
 		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	return home, os.WriteFile(filepath.Join(home, "installed"), nil, 0o600)
+	return home, os.WriteFile(filepath.Join(home, "installed"), nil, 0o600) //nolint:gosec // the user's own cache
 }
 
 func run(tb testing.TB, dir, program string, args ...string) (string, error) {
