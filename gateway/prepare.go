@@ -33,7 +33,9 @@ func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, e
 	if err := csrf(r, q.fromCookie && !rt.public()); err != nil {
 		return nil, err
 	}
-	q.cookieMode = wantsCookies(r)
+	// A session that came in cookies is renewed in cookies: the page must never
+	// get to see its tokens.
+	q.cookieMode = wantsCookies(r) || q.fromCookie && !rt.public()
 	q.hadCookies = hasSessionCookie(r)
 	if rt.rpc == authv1.AuthService_Refresh_FullMethodName {
 		if body, err = refreshBody(r, q, body); err != nil {

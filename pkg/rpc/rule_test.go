@@ -42,6 +42,7 @@ func TestAllow(t *testing.T) {
 		{"nobody enrols", enrol, nil, "UNAUTHENTICATED"},
 		{"password alone", mfa, user(0, false, "pwd"), "MFA_REQUIRED"},
 		{"one-time code", mfa, user(0, false, "pwd", "otp"), ""},
+		{"mailed code alone", mfa, user(0, false, "otp"), "MFA_REQUIRED"}, // identity.md row 50
 		{"hardware key", mfa, user(0, false, "hwk"), ""},
 		{"recovery code", mfa, user(0, false, "pwd", "mfa"), ""},
 		{"fresh", stepUp, user(300*time.Second, false), ""},

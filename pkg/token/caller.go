@@ -57,9 +57,11 @@ func (c *Caller) HasSecondFactor() bool {
 }
 
 // HasSecondFactor reports whether the authentication methods hold a second
-// factor: a one-time code, a hardware-bound key or an explicit "mfa".
+// factor: an explicit "mfa", a hardware-bound key, or a one-time code beside a
+// password. A code alone is one factor: it came by mail or SMS.
 func HasSecondFactor(amr []string) bool {
-	return slices.ContainsFunc(amr, func(m string) bool { return m == "otp" || m == "hwk" || m == "mfa" })
+	has := func(m string) bool { return slices.Contains(amr, m) }
+	return has("mfa") || has("hwk") || has("otp") && has("pwd")
 }
 
 type callerKey struct{}

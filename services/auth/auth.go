@@ -50,6 +50,7 @@ type Config struct {
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
 	MessagesDir      string          `desc:"where mail is written, one file each; the only transport so far"             env:"MESSAGES_DIR"`
 	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
+	OTPCountries     []string        `desc:"countries whose numbers codes are sent to, ISO 3166"                            env:"OTP_COUNTRIES"               envDefault:"IN"`
 	PrivacyVersion   string          `desc:"current privacy notice"                                                      env:"PRIVACY_VERSION"             envDefault:"2026-01"`
 }
 

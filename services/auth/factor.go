@@ -23,8 +23,8 @@ const (
 	recoveryBytes = 15 // 24 characters of base32, 120 bits: a keyed hash is enough
 )
 
-// withFactor is the assurance of a password and a one-time code, RFC 8176.
-var withFactor = []string{"pwd", "otp", "mfa"}
+// methodRecovery is a recovery code, as the audit trail calls it.
+const methodRecovery = "RECOVERY_CODE"
 
 // verifyMFA finishes a login with a TOTP or recovery code.
 func (s *Service) verifyMFA(ctx context.Context, handle, code string, c *token.Caller) (grant, error) {
@@ -43,7 +43,7 @@ func (s *Service) verifyMFA(ctx context.Context, handle, code string, c *token.C
 	if err != nil {
 		return grant{}, err
 	}
-	ses, acc, refusal, err := s.finishLogin(ctx, id, hash, code, c)
+	ses, acc, refusal, err := s.finishLogin(ctx, owner, id, hash, code, c)
 	switch {
 	case err != nil:
 		try.release(ctx)
@@ -55,6 +55,7 @@ func (s *Service) verifyMFA(ctx context.Context, handle, code string, c *token.C
 		return grant{}, refusal
 	}
 	try.release(ctx)
+	s.mail.wake()
 	s.outbox.Wake()
 	return s.grant(ses, acc, s.now())
 }
@@ -75,10 +76,13 @@ func (s *Service) handleOwner(ctx context.Context, id uuid.UUID, hash []byte) (u
 
 // finishLogin counts a try and, if the code fits, signs in. The refusal is told
 // after the commit, so that the try counts.
-func (s *Service) finishLogin(ctx context.Context, id uuid.UUID, hash []byte, code string, c *token.Caller) (ses session, acc account, refusal, err error) {
+func (s *Service) finishLogin(ctx context.Context, owner, id uuid.UUID, hash []byte, code string, c *token.Caller) (ses session, acc account, refusal, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
 		refusal = nil
 		now := s.now()
+		if err := s.lockAccount(ctx, tx, owner); err != nil { // before the challenge: as a reset does
+			return err
+		}
 		a, live, err := s.countTry(ctx, tx, purposeLoginMFA, id, hash, now)
 		if err != nil {
 			return err
@@ -100,7 +104,14 @@ func (s *Service) finishLogin(ctx context.Context, id uuid.UUID, hash []byte, co
 		if err := s.useChallenge(ctx, tx, id, now); err != nil {
 			return err
 		}
-		if ses, acc, err = s.signInTx(ctx, tx, *a.AccountID, withFactor, c); err != nil {
+		first, err := s.firstFactor(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if ses, acc, err = s.signInTx(ctx, tx, *a.AccountID, withSecond(first), c); err != nil {
+			return err
+		}
+		if err := s.recoveryUsed(ctx, tx, acc, method, now); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
@@ -119,7 +130,7 @@ func (s *Service) factorFits(ctx context.Context, tx pg.Tx, account uuid.UUID, c
 		if err != nil || !used {
 			return "", err
 		}
-		return "RECOVERY_CODE", nil
+		return methodRecovery, nil
 	}
 	f, found, err := s.factor(ctx, tx, account)
 	if err != nil || !found || !f.Confirmed {
@@ -198,10 +209,18 @@ func (s *Service) confirmTOTP(ctx context.Context, code string, c *token.Caller)
 		return nil, err
 	}
 	now := s.now()
+	try, err := s.throttle.reserve(ctx, "mfa", c.UserID.String(), c.ClientIP)
+	if err != nil {
+		return nil, err
+	}
 	step, fits := totp.Match(secret, strings.TrimSpace(code), now)
 	if !fits {
+		if err := try.failed(ctx); err != nil {
+			return nil, err
+		}
 		return nil, wrongCode()
 	}
+	try.release(ctx)
 	codes, macs, err := s.newRecoveryCodes(c.UserID)
 	if err != nil {
 		return nil, err
@@ -215,11 +234,19 @@ func (s *Service) confirmTOTP(ctx context.Context, code string, c *token.Caller)
 		return nil, err
 	}
 	s.publish(ctx, news...)
+	s.mail.wake()
 	s.outbox.Wake()
 	return codes, nil
 }
 
 func (s *Service) enrol(ctx context.Context, tx pg.Tx, c *token.Caller, f factor, step int64, macs [][]byte, now time.Time) ([]authzEvent, error) {
+	if err := s.lockAccount(ctx, tx, c.UserID); err != nil { // before the session: as a reset does
+		return nil, err
+	}
+	acc, found, err := s.account(ctx, tx, c.UserID)
+	if err != nil || !found {
+		return nil, orNoAccount(err)
+	}
 	on, err := s.confirmFactor(ctx, tx, c.UserID, f.Secret, step, now)
 	if err != nil {
 		return nil, err
@@ -230,7 +257,7 @@ func (s *Service) enrol(ctx context.Context, tx pg.Tx, c *token.Caller, f factor
 	if err := s.putRecoveryCodes(ctx, tx, c.UserID, macs, now); err != nil {
 		return nil, err
 	}
-	if err := s.raiseAssurance(ctx, tx, c.UserID, c.SessionID, withFactor, now); err != nil {
+	if err := s.raiseAssurance(ctx, tx, c.UserID, c.SessionID, withSecond(c.AMR), now); err != nil {
 		return nil, err
 	}
 	epoch, err := s.raiseEpoch(ctx, tx, c.UserID, now)
@@ -239,6 +266,9 @@ func (s *Service) enrol(ctx context.Context, tx pg.Tx, c *token.Caller, f factor
 	}
 	news, err := s.recordAuthz(ctx, tx, accountStale, epoch, now, c.UserID)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.tell(ctx, tx, acc, "factor_added", now); err != nil {
 		return nil, err
 	}
 	return news, s.record(ctx, tx, c, now, act{

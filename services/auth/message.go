@@ -29,6 +29,8 @@ type mail struct {
 	To, Template, Locale string
 	Name                 string // of the reader
 	Code                 string // empty in most
+	Channel              string // EMAIL when empty; else SMS or WHATSAPP, and To is a phone
+	Params               map[string]string
 }
 
 // letter is a message as it goes out, contract section 11.
@@ -96,14 +98,17 @@ func (m *mailer) send(l letter) error {
 // queueMail writes a message in the transaction of what it tells of. Only the
 // sealed text is kept, and only until it is sent.
 func (s *Service) queueMail(ctx context.Context, tx pg.Tx, m mail, now time.Time) error {
+	if m.Channel == "" {
+		m.Channel = channelEmail
+	}
 	subject, text := render(m)
-	content, err := json.Marshal(letter{To: m.To, Channel: "EMAIL", Template: m.Template, Locale: m.Locale, Subject: subject, Text: text, Code: m.Code})
+	content, err := json.Marshal(letter{To: m.To, Channel: m.Channel, Template: m.Template, Locale: m.Locale, Subject: subject, Text: text, Code: m.Code})
 	if err != nil {
 		return fmt.Errorf("encode a message: %w", err)
 	}
 	id := s.ids.New()
 	return s.insertMessage(ctx, tx, queued{
-		ID: id, Channel: "EMAIL", Template: m.Template, Locale: m.Locale, Content: seal(s.secrets.mail, content, "message "+id.String()),
+		ID: id, Channel: m.Channel, Template: m.Template, Locale: m.Locale, Content: seal(s.secrets.mail, content, "message "+id.String()),
 	}, now)
 }
 

@@ -66,6 +66,13 @@ func (s *Service) checkPerson(p person, plainPassword string) (person, error) {
 	bad := fail.New(fail.InvalidArgument, "the request is invalid")
 	p.Email = canonicalEmail(p.Email)
 	p.FirstName, p.LastName = plain(p.FirstName, 400), plain(p.LastName, 400)
+	if p.Phone != nil {
+		number, ok := parsePhone(*p.Phone)
+		if !ok {
+			bad = bad.Field("phone", "must be a phone number, such as +919876543210")
+		}
+		p.Phone = &number.Number
+	}
 	if p.Email == "" {
 		bad = bad.Field("email", "must be an address")
 	}

@@ -21,6 +21,7 @@ type secrets struct {
 	signing, totp, mail cipher.AEAD // JWT_SECRET: what lies sealed in the database
 
 	codes, handles, recovery, throttle []byte // JWT_REFRESH_SECRET: what is only compared
+	oneTime                            []byte
 	refresh                            []byte
 }
 
@@ -30,6 +31,7 @@ func newSecrets(access, refresh string) secrets {
 		totp:     newAEAD(derive([]byte(access), nil, "manas360 totp secret")),
 		mail:     newAEAD(derive([]byte(access), nil, "manas360 message")),
 		codes:    derive([]byte(refresh), nil, "manas360 code"),
+		oneTime:  derive([]byte(refresh), nil, "manas360 one-time code"),
 		handles:  derive([]byte(refresh), nil, "manas360 login handle"),
 		recovery: derive([]byte(refresh), nil, "manas360 recovery code"),
 		throttle: derive([]byte(refresh), nil, "manas360 throttle"),

@@ -209,7 +209,7 @@ func TestLargestToken(t *testing.T) {
 	}
 	acc.Plan, acc.Epoch = "enterprise", 1<<40
 	acc.Features = strings.Split("api_access data_export priority_support webhook_support premium_dashboard advanced_reporting team_collaboration premium_themed_rooms sso_oauth phone_support 24_7_support audit_logs ip_whitelisting custom_branding custom_domains unlimited_storage unlimited_users white_label", " ")
-	g, err := b.grant(session{ID: b.ids.New(), AMR: withFactor, AuthTime: b.now(), Counter: 1 << 40}, acc, b.now())
+	g, err := b.grant(session{ID: b.ids.New(), AMR: withSecond(passwordOnly), AuthTime: b.now(), Counter: 1 << 40}, acc, b.now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 const (
 	sweepChallenges    = `DELETE FROM auth.challenge WHERE expires_at < @before`
+	sweepCodes         = `DELETE FROM auth.one_time WHERE expires_at < @before`
 	sweepRegistrations = `DELETE FROM auth.registration WHERE expires_at < @before`
 	sweepRecipients    = `DELETE FROM auth.recipient WHERE sent_at < @before`
 	sweepSessions      = `DELETE FROM auth.session WHERE expires_at < @before`
@@ -23,6 +24,7 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		keep time.Duration // beyond its end, so that an answer can still say why
 	}{
 		{sweepChallenges, day},
+		{sweepCodes, day},
 		{sweepRegistrations, 0},
 		{sweepRecipients, time.Hour},
 		{sweepSessions, 30 * day},

@@ -293,7 +293,8 @@ type RegisterRequest struct {
 	FirstName string `protobuf:"bytes,3,opt,name=first_name,json=firstName,proto3" json:"first_name,omitempty"`
 	// Family name.
 	LastName string `protobuf:"bytes,4,opt,name=last_name,json=lastName,proto3" json:"last_name,omitempty"`
-	// E.164, unproved until its own code is entered.
+	// As people write it, kept as E.164; a number without a country is Indian.
+	// Unproved until its own code is entered.
 	Phone *string `protobuf:"bytes,5,opt,name=phone,proto3,oneof" json:"phone,omitempty"`
 	// Language of messages; en when absent.
 	Locale *string `protobuf:"bytes,6,opt,name=locale,proto3,oneof" json:"locale,omitempty"`
@@ -2977,7 +2978,7 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x05terms\x18\x01 \x01(\v2-.manas.auth.v1.GetLegalResponse.LegalDocumentR\x05terms\x12G\n" +
 	"\aprivacy\x18\x02 \x01(\v2-.manas.auth.v1.GetLegalResponse.LegalDocumentR\aprivacy\x1a)\n" +
 	"\rLegalDocument\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\"\xe4\x02\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\xd0\x02\n" +
 	"\x0fRegisterRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x18\xfe\x01`\x01R\x05email\x12&\n" +
@@ -2985,8 +2986,8 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\bR\bpassword\x12(\n" +
 	"\n" +
 	"first_name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\tfirstName\x12&\n" +
-	"\tlast_name\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\blastName\x126\n" +
-	"\x05phone\x18\x05 \x01(\tB\x1b\xbaH\x18r\x162\x14^\\+[1-9][0-9]{6,14}$H\x00R\x05phone\x88\x01\x01\x126\n" +
+	"\tlast_name\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\blastName\x12\"\n" +
+	"\x05phone\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@H\x00R\x05phone\x88\x01\x01\x126\n" +
 	"\x06locale\x18\x06 \x01(\tB\x19\xbaH\x16r\x14R\x02enR\x02hiR\x02knR\x02teR\x02taH\x01R\x06locale\x88\x01\x01\x120\n" +
 	"\x0eaccepted_terms\x18\a \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\racceptedTermsB\b\n" +
 	"\x06_phoneB\t\n" +
@@ -3204,7 +3205,7 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x06answer\x18\x01 \x01(\v2\x1a.manas.auth.v1.LoginAnswerR\x06answer\"\x10\n" +
 	"\x0eLogoutResponse\"\x13\n" +
 	"\x11LogoutAllResponse\"\x17\n" +
-	"\x15RevokeSessionResponse2\xbb\r\n" +
+	"\x15RevokeSessionResponse2\xc1\r\n" +
 	"\vAuthService\x12h\n" +
 	"\bGetLegal\x12\x1e.manas.auth.v1.GetLegalRequest\x1a\x1f.manas.auth.v1.GetLegalResponse\"\x1b\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/legal\x12\x80\x01\n" +
 	"\bRegister\x12\x1e.manas.auth.v1.RegisterRequest\x1a\x1f.manas.auth.v1.RegisterResponse\"3\xc2\xcb\x18\x0f`\xca\x01j\bregister\b\x01\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/api/v1/auth/register\x12\x80\x01\n" +
@@ -3221,11 +3222,11 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x06Logout\x12\x1c.manas.auth.v1.LogoutRequest\x1a\x1d.manas.auth.v1.LogoutResponse\"&\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x15\"\x13/api/v1/auth/logout\x12z\n" +
 	"\tLogoutAll\x12\x1f.manas.auth.v1.LogoutAllRequest\x1a .manas.auth.v1.LogoutAllResponse\"*\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x19\"\x17/api/v1/auth/logout-all\x12~\n" +
 	"\fListSessions\x12\".manas.auth.v1.ListSessionsRequest\x1a#.manas.auth.v1.ListSessionsResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/sessions\x12\x89\x01\n" +
-	"\rRevokeSession\x12#.manas.auth.v1.RevokeSessionRequest\x1a$.manas.auth.v1.RevokeSessionResponse\"-\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/sessions/{id}\x12\x89\x01\n" +
+	"\rRevokeSession\x12#.manas.auth.v1.RevokeSessionRequest\x1a$.manas.auth.v1.RevokeSessionResponse\"-\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/sessions/{id}\x12\x8c\x01\n" +
 	"\n" +
-	"CreateTotp\x12 .manas.auth.v1.CreateTotpRequest\x1a!.manas.auth.v1.CreateTotpResponse\"6\xc2\xcb\x18\x150\x01`\xc9\x01j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\"\x15/api/v1/auth/mfa/totp\x12\x94\x01\n" +
-	"\vConfirmTotp\x12!.manas.auth.v1.ConfirmTotpRequest\x1a\".manas.auth.v1.ConfirmTotpResponse\">\xc2\xcb\x18\x120\x01j\n" +
+	"CreateTotp\x12 .manas.auth.v1.CreateTotpRequest\x1a!.manas.auth.v1.CreateTotpResponse\"9\xc2\xcb\x18\x180\x01@\xd8\x04`\xc9\x01j\n" +
+	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\"\x15/api/v1/auth/mfa/totp\x12\x97\x01\n" +
+	"\vConfirmTotp\x12!.manas.auth.v1.ConfirmTotpRequest\x1a\".manas.auth.v1.ConfirmTotpResponse\"A\xc2\xcb\x18\x150\x01@\xd8\x04j\n" +
 	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/auth/mfa/totp/confirm2\xf7\x05\n" +
 	"\x13AuthInternalService\x12\x84\x01\n" +
 	"\aGetKeys\x12\x1d.manas.auth.v1.GetKeysRequest\x1a\x1e.manas.auth.v1.GetKeysResponse\":\xc2\xcb\x186*\agateway*\x04user*\fsubscription*\apayment*\x05audit*\x05admin \x01\x12q\n" +

@@ -75,10 +75,10 @@ type AuthServiceClient interface {
 	// RevokeSession ends one of the caller's sessions. Fails with NOT_FOUND.
 	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
 	// CreateTotp makes a secret that counts once it is confirmed. Fails with
-	// CONFLICT when a factor is on.
+	// CONFLICT when a factor is on, STEP_UP_REQUIRED.
 	CreateTotp(ctx context.Context, in *CreateTotpRequest, opts ...grpc.CallOption) (*CreateTotpResponse, error)
 	// ConfirmTotp turns the factor on and answers ten recovery codes, once.
-	// Fails with INVALID_CODE.
+	// Fails with INVALID_CODE, TOO_MANY_ATTEMPTS, STEP_UP_REQUIRED.
 	ConfirmTotp(ctx context.Context, in *ConfirmTotpRequest, opts ...grpc.CallOption) (*ConfirmTotpResponse, error)
 }
 
@@ -258,10 +258,10 @@ type AuthServiceServer interface {
 	// RevokeSession ends one of the caller's sessions. Fails with NOT_FOUND.
 	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
 	// CreateTotp makes a secret that counts once it is confirmed. Fails with
-	// CONFLICT when a factor is on.
+	// CONFLICT when a factor is on, STEP_UP_REQUIRED.
 	CreateTotp(context.Context, *CreateTotpRequest) (*CreateTotpResponse, error)
 	// ConfirmTotp turns the factor on and answers ten recovery codes, once.
-	// Fails with INVALID_CODE.
+	// Fails with INVALID_CODE, TOO_MANY_ATTEMPTS, STEP_UP_REQUIRED.
 	ConfirmTotp(context.Context, *ConfirmTotpRequest) (*ConfirmTotpResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }
