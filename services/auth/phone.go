@@ -11,6 +11,7 @@ import (
 
 const (
 	homeCountry = "IN" // of a number written without one
+	homeCode    = 91
 	phoneBytes  = 64
 )
 
@@ -23,22 +24,40 @@ type phone struct {
 }
 
 // parsePhone reads a number as people write it: "98765 43210" is
-// "+919876543210". It judges length, not whether a prefix is in use: those
-// tables are always out of date.
+// "+919876543210". An Indian one must be in use as far as the numbering plan
+// says; of others only the length is judged, plans of all the world are always
+// out of date.
 func parsePhone(s string) (phone, bool) {
-	s = strings.TrimSpace(s)
-	if s == "" || len(s) > phoneBytes || strings.ContainsFunc(s, unpronounced) {
+	if len(s) > phoneBytes || strings.ContainsFunc(s, unpronounced) {
 		return phone{}, false
 	}
-	n, err := phonenumbers.Parse(s, homeCountry)
+	n, err := phonenumbers.Parse(strings.Map(westernDigit, strings.TrimSpace(s)), homeCountry)
 	if err != nil || n.GetExtension() != "" || phonenumbers.IsPossibleNumberWithReason(n) != phonenumbers.IS_POSSIBLE {
+		return phone{}, false
+	}
+	if n.GetCountryCode() == homeCode && !phonenumbers.IsValidNumber(n) {
 		return phone{}, false
 	}
 	if t := phonenumbers.GetNumberType(n); t == phonenumbers.PREMIUM_RATE || t == phonenumbers.SHARED_COST {
 		return phone{}, false // a code to it would be somebody's income
 	}
 	p := phone{Number: phonenumbers.Format(n, phonenumbers.E164), Country: phonenumbers.GetRegionCodeForNumber(n)}
+	// "+20 000…" loses a zero each time it is read: a number has one spelling.
+	again, err := phonenumbers.Parse(p.Number, "")
+	if err != nil || phonenumbers.Format(again, phonenumbers.E164) != p.Number || phonenumbers.GetRegionCodeForNumber(again) != p.Country {
+		return phone{}, false
+	}
 	return p, e164.MatchString(p.Number)
+}
+
+// westernDigit reads the digits of the scripts our messages are written in.
+func westernDigit(r rune) rune {
+	for _, zero := range []rune{'०', '௦', '౦', '೦', '０'} { // Devanagari, Tamil, Telugu, Kannada, full width
+		if r >= zero && r <= zero+9 {
+			return '0' + r - zero
+		}
+	}
+	return r
 }
 
 // unpronounced are characters no number is written with: the parser would read
