@@ -71,6 +71,7 @@ func (b *bench) change(ctx context.Context, current, next string) error {
 
 // must gives the value of a call that has to succeed.
 func must[T any](t *testing.T) func(v T, err error) T {
+	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -263,7 +264,7 @@ func TestOTPWithoutRedis(t *testing.T) {
 	code := b.last(ashasMail).Code
 	b.clock.pass(pause)
 	dead := deadRedis(t)
-	b.Service.redis, b.throttle.redis = dead, dead
+	b.redis, b.throttle.redis = dead, dead
 	_, err := b.sendSMS(ashasPhone)
 	wantKind(t, "SMS", err, fail.Unavailable)
 	_, err = b.forgotten(ashasMail)

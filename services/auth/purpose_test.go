@@ -140,12 +140,12 @@ func TestOTPTogether(t *testing.T) {
 	b.mustJoin(ashasMail)
 	ch := must[*authv1.Challenge](t)(b.mailCode(ashasMail))
 	code := b.last(ashasMail).Code
-	sessions := b.live(ashasMail)
+	sessions := b.live()
 	got := together(64, func(int) error { _, err := b.otp(ch.GetChallengeId(), code); return err })
 	if diff := cmp.Diff(map[string]int{"": 1, "INVALID_CODE": 63}, got); diff != "" {
 		t.Errorf("right (-want +got):\n%s", diff)
 	}
-	if n := b.live(ashasMail) - sessions; n != 1 {
+	if n := b.live() - sessions; n != 1 {
 		t.Errorf("%d sessions", n)
 	}
 	ch = must[*authv1.Challenge](t)(b.mailCode(ashasMail))
@@ -225,8 +225,8 @@ func TestResetAgainstOTP(t *testing.T) {
 			_, err := b.otp(otp.GetChallengeId(), otpCode)
 			return err
 		})
-		if got[""]+got["INVALID_CODE"] != 2 || got[""] == 0 || b.live(ashasMail) != 0 {
-			t.Fatalf("outcomes: %v; %d sessions", got, b.live(ashasMail))
+		if got[""]+got["INVALID_CODE"] != 2 || got[""] == 0 || b.live() != 0 {
+			t.Fatalf("outcomes: %v; %d sessions", got, b.live())
 		}
 	}
 }
