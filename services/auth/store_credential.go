@@ -70,13 +70,13 @@ func (s *Service) deleteFactor(ctx context.Context, tx pg.Tx, account uuid.UUID)
 // A session shown by a code alone, which came by mail or SMS, keeps its "otp".
 const dropAssurance = `
 UPDATE auth.session
-   SET amr = CASE WHEN amr && ARRAY['pwd', 'fed', 'hwk'] THEN array_remove(array_remove(amr, 'otp'), 'mfa') ELSE array_remove(amr, 'mfa') END,
+   SET amr = CASE WHEN amr && @stands::text[] THEN array_remove(array_remove(amr, 'otp'), 'mfa') ELSE array_remove(amr, 'mfa') END,
        mfa_at = NULL
  WHERE account_id = @id AND revoked_at IS NULL AND amr @> ARRAY['otp', 'mfa']`
 
 // dropAssurance takes the authenticator from the live sessions of an account.
 func (s *Service) dropAssurance(ctx context.Context, tx pg.Tx, account uuid.UUID) error {
-	_, err := run(ctx, tx, "drop assurance", dropAssurance, args{"id": account})
+	_, err := run(ctx, tx, "drop assurance", dropAssurance, args{"id": account, "stands": []string{"pwd", "fed", "hwk"}})
 	return err
 }
 
