@@ -50,7 +50,7 @@ func (s *Service) dropFactor(ctx context.Context, tx pg.Tx, acc account, c *toke
 			return nil, err
 		}
 	}
-	if err := s.dropAssurance(ctx, tx, acc.ID); err != nil {
+	if err := s.lowerAssurance(ctx, tx, acc.ID); err != nil {
 		return nil, err
 	}
 	if err := s.endCodes(ctx, tx, acc.ID, now); err != nil { // a login that waits for this factor

@@ -68,15 +68,15 @@ func (s *Service) deleteFactor(ctx context.Context, tx pg.Tx, account uuid.UUID)
 }
 
 // A session shown by a code alone, which came by mail or SMS, keeps its "otp".
-const dropAssurance = `
+const lowerAssurance = `
 UPDATE auth.session
    SET amr = CASE WHEN amr && @stands::text[] THEN array_remove(array_remove(amr, 'otp'), 'mfa') ELSE array_remove(amr, 'mfa') END,
        mfa_at = NULL
  WHERE account_id = @id AND revoked_at IS NULL AND amr @> ARRAY['otp', 'mfa']`
 
-// dropAssurance takes the authenticator from the live sessions of an account.
-func (s *Service) dropAssurance(ctx context.Context, tx pg.Tx, account uuid.UUID) error {
-	_, err := run(ctx, tx, "drop assurance", dropAssurance, args{"id": account, "stands": []string{"pwd", "fed", "hwk"}})
+// lowerAssurance takes the authenticator from the live sessions of an account.
+func (s *Service) lowerAssurance(ctx context.Context, tx pg.Tx, account uuid.UUID) error {
+	_, err := run(ctx, tx, "lower assurance", lowerAssurance, args{"id": account, "stands": []string{"pwd", "fed", "hwk"}})
 	return err
 }
 
