@@ -106,9 +106,8 @@ func (s *Service) recoveryUsed(ctx context.Context, tx pg.Tx, acc account, metho
 	return s.tell(ctx, tx, acc, "recovery_code_used", now)
 }
 
-// stepUpPassword makes the caller's session fresh by its password. A session
-// that held a second factor falls back to a password's assurance: auth_time
-// vouches for what has been shown now.
+// stepUpPassword makes the caller's session fresh by its password. The session
+// keeps the assurance it had: the factor it has shown was shown on this device.
 func (s *Service) stepUpPassword(ctx context.Context, c *token.Caller, plain string) (grant, error) {
 	acc, err := s.getAccount(ctx, c.UserID)
 	if err != nil {
@@ -123,12 +122,7 @@ func (s *Service) stepUpPassword(ctx context.Context, c *token.Caller, plain str
 		if err := s.lockAccount(ctx, tx, c.UserID); err != nil {
 			return err
 		}
-		acc, ses, err = s.freshen(ctx, tx, c, now, func(held []string) []string {
-			if token.HasSecondFactor(held) {
-				return passwordOnly
-			}
-			return held
-		})
+		acc, ses, err = s.freshen(ctx, tx, c, now, func(held []string) []string { return held })
 		return err
 	})
 	if err != nil {

@@ -80,8 +80,8 @@ func TestStepUpKeepsTabs(t *testing.T) {
 	}
 }
 
-// TestStepUpAssurance: identity.md rows 50 and 51. A password alone vouches for
-// a password, a code for the factor.
+// TestStepUpAssurance: identity.md rows 50 and 51. A password keeps what a
+// session has shown and adds nothing, a code gives the factor.
 func TestStepUpAssurance(t *testing.T) {
 	b := newBench(t)
 	old := b.mustJoin(ashasMail)
@@ -92,9 +92,13 @@ func TestStepUpAssurance(t *testing.T) {
 	if diff := cmp.Diff(both, amr(g.GetAccessToken())); diff != "" {
 		t.Fatalf("after enrolment:\n%s", diff)
 	}
-	down := must[*authv1.SessionGrant](t)(b.stepUp(g.GetAccessToken(), withPassword(goodPassword)))
+	kept := must[*authv1.SessionGrant](t)(b.stepUp(g.GetAccessToken(), withPassword(goodPassword)))
+	if diff := cmp.Diff(both, amr(kept.GetAccessToken())); diff != "" {
+		t.Errorf("by password (-want +got):\n%s", diff)
+	}
+	down := must[*authv1.SessionGrant](t)(b.stepUp(second.GetAccessToken(), withPassword(goodPassword)))
 	if diff := cmp.Diff([]string{"pwd"}, amr(down.GetAccessToken())); diff != "" {
-		t.Errorf("by password alone (-want +got):\n%s", diff)
+		t.Errorf("by password, of before the factor (-want +got):\n%s", diff)
 	}
 	rule, _ := rpc.Rule(authv1.CredentialService_RenewRecoveryCodes_FullMethodName)
 	wantKind(t, "new recovery codes by password alone", rpc.Allow(rule, someone(b.as(down.GetAccessToken())), b.now()), fail.MFARequired)

@@ -63,8 +63,8 @@ type CredentialServiceClient interface {
 	// Fails with INVALID_CREDENTIALS, WEAK_PASSWORD, TOO_MANY_ATTEMPTS.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
 	// StepUp makes the caller's session a fresh one: auth_time is now. A code of
-	// the second factor raises or keeps the session's assurance; a password alone
-	// leaves it that of a password. Fails with INVALID_CREDENTIALS for a
+	// the second factor gives the session its assurance; a password keeps what it
+	// has and adds nothing. Fails with INVALID_CREDENTIALS for a
 	// password, INVALID_CODE for a code, TOO_MANY_ATTEMPTS.
 	StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error)
 	// DisableTotp turns the authenticator off. Sessions lose its assurance at
@@ -252,8 +252,8 @@ type CredentialServiceServer interface {
 	// Fails with INVALID_CREDENTIALS, WEAK_PASSWORD, TOO_MANY_ATTEMPTS.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
 	// StepUp makes the caller's session a fresh one: auth_time is now. A code of
-	// the second factor raises or keeps the session's assurance; a password alone
-	// leaves it that of a password. Fails with INVALID_CREDENTIALS for a
+	// the second factor gives the session its assurance; a password keeps what it
+	// has and adds nothing. Fails with INVALID_CREDENTIALS for a
 	// password, INVALID_CODE for a code, TOO_MANY_ATTEMPTS.
 	StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error)
 	// DisableTotp turns the authenticator off. Sessions lose its assurance at
