@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 type Handler struct {
 	// Source is the only service it is taken from; empty takes it from any.
 	Source string
+	// Sources are the only services it is taken from, when there are several.
+	Sources []string
 	// Apply changes what the event changes, in the inbox's transaction. An
 	// error of kind fail.InvalidArgument refuses the event for good, any other
 	// has it delivered again.
@@ -92,7 +95,7 @@ func (in *Inbox) one(ctx context.Context, source string, ev *eventv1.Event) (eve
 	if !ok {
 		return eventv1.DeliverResponse_Result_REJECTED, "nobody here handles this type"
 	}
-	if h.Source != "" && h.Source != source {
+	if h.Source != "" && h.Source != source || len(h.Sources) > 0 && !slices.Contains(h.Sources, source) {
 		return eventv1.DeliverResponse_Result_REJECTED, source + " may not send this type"
 	}
 	ctx = WithRequestID(ctx, ev.GetRequestId())

@@ -35,7 +35,9 @@ type Config struct {
 	boot.Base
 	pg.Config
 
-	Redis rdb.Config
+	Redis     rdb.Config
+	SMTP      SMTPConfig
+	Providers ProviderConfig
 
 	UserAddr         string `desc:"gRPC address of user"         env:"USER_ADDR,required"`
 	SubscriptionAddr string `desc:"gRPC address of subscription" env:"SUBSCRIPTION_ADDR,required"`
@@ -48,7 +50,8 @@ type Config struct {
 	Issuer           string          `desc:"iss of access tokens"                                                        env:"TOKEN_ISSUER"                envDefault:"https://auth.manas360.local"`
 	Audience         string          `desc:"aud of access tokens"                                                        env:"TOKEN_AUDIENCE"              envDefault:"manas360-api"`
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
-	MessagesDir      string          `desc:"where mail is written, one file each; the only transport so far"             env:"MESSAGES_DIR"`
+	MessagesDir      string          `desc:"where messages are written instead of sent, one file each; never in production" env:"MESSAGES_DIR"`
+	PublicURL        string          `desc:"where people reach us; links in mail begin with it, and are left out without it" env:"PUBLIC_URL"`
 	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
 	OTPCountries     []string        `desc:"countries whose numbers codes are sent to, ISO 3166"                            env:"OTP_COUNTRIES"               envDefault:"IN"`
 	PrivacyVersion   string          `desc:"current privacy notice"                                                      env:"PRIVACY_VERSION"             envDefault:"2026-01"`
@@ -60,9 +63,7 @@ func (c *Config) Validate() error {
 	if len(c.PageSecret) < leastSecret {
 		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
 	}
-	if c.MessagesDir == "" {
-		errs = append(errs, errors.New("MESSAGES_DIR: required, there is no other way to send mail yet"))
-	}
+	errs = append(errs, c.checkMessages()...)
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
 	}
@@ -97,8 +98,13 @@ type Service struct {
 	keys     *keyring
 	hash     *hasher
 	throttle *throttle
-	mail     *mailer
 	waiting  pendingPublish
+
+	scribe     scribe
+	jobs       jobs
+	transports map[string]transport // by channel
+	posted     posted
+	drain      time.Duration // for what is on its way at the end
 }
 
 // Deps is what New takes from outside.
@@ -120,7 +126,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.OnStop("redis", func(context.Context) error { return cache.Close() })
 
 	s := New(c, Deps{DB: db, Redis: cache, IDs: p.IDs, Now: p.Now, Rand: p.Rand})
-	if err := s.mail.prepare(); err != nil {
+	if err := prepareTransports(s.transports); err != nil {
 		return err
 	}
 	p.Check("redis", func(ctx context.Context) error { return cache.Ping(ctx).Err() })
@@ -143,8 +149,11 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err := s.outbox.Metrics(p.Registry, db, "user", "subscription", "audit"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
+	if err := s.messageMetrics(p.Registry); err != nil {
+		return err
+	}
 	p.Go("keys", s.watchKeys)
-	p.Go("mail", s.sendMail)
+	p.Go("messages", s.runJobs)
 	p.Go("sweep", s.sweep)
 	return p.ServeGRPC(ctx, g)
 }
@@ -163,7 +172,12 @@ func New(c Config, d Deps) *Service {
 		pages:   page.NewSealer(c.PageSecret),
 		secrets: newSecrets(c.JWTSecret, c.JWTRefreshSecret),
 		hash:    newHasher(hashPatience, d.Now, d.Rand),
-		mail:    newMailer(c.MessagesDir, d.Now),
+
+		scribe:     scribe{public: c.PublicURL},
+		jobs:       newJobs(d.DB),
+		transports: newTransports(c, d.Now),
+		posted:     newPosted(),
+		drain:      jobDrain,
 	}
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}

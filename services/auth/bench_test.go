@@ -161,12 +161,7 @@ func (b *bench) tryRefresh(raw string) (*authv1.SessionGrant, error) {
 // letters sends what waits and reads all that was ever sent, in order.
 func (b *bench) letters() []letter {
 	b.t.Helper()
-	for more := true; more; {
-		var err error
-		if more, err = b.sendOne(b.t.Context()); err != nil {
-			b.t.Fatal(err)
-		}
-	}
+	b.sendWaiting()
 	files, err := filepath.Glob(filepath.Join(b.c.MessagesDir, "*.json"))
 	if err != nil {
 		b.t.Fatal(err)
@@ -183,6 +178,26 @@ func (b *bench) letters() []letter {
 			b.t.Fatal(err)
 		}
 		list = append(list, l)
+	}
+	return list
+}
+
+// sendWaiting does what the jobs do, at once and in order.
+func (b *bench) sendWaiting() {
+	b.t.Helper()
+	for _, id := range b.unsent() {
+		if err := b.sendMessage(b.t.Context(), id, false); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// unsent are the messages not sent yet, the oldest first.
+func (b *bench) unsent() []uuid.UUID {
+	b.t.Helper()
+	list, err := column[uuid.UUID](b.t.Context(), b.db.Pool, "list messages", `SELECT id FROM auth.message WHERE content IS NOT NULL ORDER BY created_at, id`, args{})
+	if err != nil {
+		b.t.Fatal(err)
 	}
 	return list
 }

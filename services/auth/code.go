@@ -21,12 +21,6 @@ const (
 	purposePhone  = "PHONE"
 )
 
-const (
-	channelEmail    = "EMAIL"
-	channelSMS      = "SMS"
-	channelWhatsApp = "WHATSAPP"
-)
-
 // recipient is where a code goes: an address, or a number and its country.
 type recipient struct{ To, Channel, Country string }
 
@@ -91,7 +85,6 @@ func (s *Service) sendCode(ctx context.Context, purpose string, to recipient, c 
 	if err != nil {
 		return oneTime{}, err
 	}
-	s.mail.wake()
 	s.outbox.Wake()
 	return x, nil
 }
@@ -112,9 +105,8 @@ func (s *Service) writeCode(ctx context.Context, tx pg.Tx, purpose string, to re
 	if err := s.insertCode(ctx, tx, x); err != nil {
 		return x, err
 	}
-	if d.Mail.To == "" {
-		// An empty letter, sent already: timing must not tell who exists.
-		return x, s.insertMessage(ctx, tx, queued{ID: s.ids.New(), Channel: to.Channel, Template: d.Mail.Template, Locale: "en"}, now)
+	if d.Mail.To == "" { // a decoy is of the same make
+		d.Mail.Channel, d.Mail.Code = to.Channel, code
 	}
 	return x, s.queueMail(ctx, tx, d.Mail, now)
 }
@@ -189,7 +181,6 @@ func (s *Service) answerCode(ctx context.Context, a attemptAt, c *token.Caller,
 	if err != nil {
 		return err
 	}
-	s.mail.wake()
 	s.outbox.Wake()
 	return refusal
 }

@@ -55,7 +55,6 @@ func (s *Service) verifyMFA(ctx context.Context, handle, code string, c *token.C
 		return grant{}, refusal
 	}
 	try.release(ctx)
-	s.mail.wake()
 	s.outbox.Wake()
 	return s.grant(ses, acc, s.now())
 }
@@ -234,7 +233,6 @@ func (s *Service) confirmTOTP(ctx context.Context, code string, c *token.Caller)
 		return nil, err
 	}
 	s.publish(ctx, news...)
-	s.mail.wake()
 	s.outbox.Wake()
 	return codes, nil
 }

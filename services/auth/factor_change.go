@@ -104,7 +104,6 @@ func (s *Service) renewRecoveryCodes(ctx context.Context, c *token.Caller) ([]st
 	if err != nil {
 		return nil, err
 	}
-	s.mail.wake()
 	s.outbox.Wake()
 	return codes, nil
 }

@@ -52,7 +52,6 @@ func (s *Service) register(ctx context.Context, p person, plainPassword string, 
 	if err != nil {
 		return challenge{}, err
 	}
-	s.mail.wake()
 	s.outbox.Wake()
 	return ch, nil
 }

@@ -128,7 +128,6 @@ func (s *Service) changePassword(ctx context.Context, c *token.Caller, current, 
 		return err
 	}
 	s.publish(ctx, news...)
-	s.mail.wake()
 	s.outbox.Wake()
 	return nil
 }

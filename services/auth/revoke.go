@@ -128,9 +128,12 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 			return err
 		}
 		if state == stateSuspended {
-			if news, err = s.shutOut(ctx, tx, acc, now); err != nil {
-				return err
-			}
+			news, err = s.shutOut(ctx, tx, acc, now)
+		} else {
+			err = s.queueMail(ctx, tx, mail{To: acc.Email, Template: "account_reactivated", Locale: acc.Locale, Name: acc.FirstName}, now)
+		}
+		if err != nil {
+			return err
 		}
 		if err := s.outbox.Append(ctx, tx, accountChanged(acc, now)); err != nil {
 			return err
@@ -141,7 +144,6 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 		return account{}, err
 	}
 	s.publish(ctx, news...)
-	s.mail.wake()
 	s.outbox.Wake()
 	return acc, refusal
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
+	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
@@ -20,6 +21,7 @@ func (s *Service) handlers() map[string]outbox.Handler {
 			Apply:  s.onEntitlement,
 			After:  func(ctx context.Context, ev *eventv1.Event) { s.publish(ctx, s.waiting.take(ev)...) },
 		},
+		"manas.auth.v1.NoticeRequested": {Sources: []string{"user", "subscription", "payment", "admin"}, Apply: s.onNotice},
 	}
 }
 
@@ -42,4 +44,19 @@ func (s *Service) onEntitlement(ctx context.Context, tx pg.Tx, ev *eventv1.Event
 	}
 	s.waiting.put(ev, news)
 	return nil
+}
+
+func (s *Service) onNotice(ctx context.Context, tx pg.Tx, ev *eventv1.Event) error {
+	m := &authv1.NoticeRequested{}
+	if err := outbox.Payload(ev, m); err != nil {
+		return err
+	}
+	n := notice{Email: m.GetEmail(), Template: m.GetTemplate(), Locale: m.GetLocale(), Params: m.GetParams()}
+	if raw := m.GetUserId(); len(raw) > 0 {
+		var err error
+		if n.UserID, err = uuid.FromBytes(raw); err != nil {
+			return fail.New(fail.InvalidArgument, "the user's id is malformed").Wrap(err)
+		}
+	}
+	return s.notify(ctx, tx, n)
 }

@@ -170,7 +170,6 @@ func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now ti
 		return err
 	}
 	s.publish(ctx, news...)
-	s.mail.wake()
 	s.outbox.Wake()
 	return fail.New(fail.RefreshReused, "this session was ended because its token was used twice")
 }

@@ -93,7 +93,6 @@ func (s *Service) ownCode(ctx context.Context, c *token.Caller, code string,
 		return wrongCode()
 	}
 	try.release(ctx)
-	s.mail.wake()
 	s.outbox.Wake()
 	return err
 }
