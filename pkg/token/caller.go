@@ -41,6 +41,7 @@ type Caller struct {
 	MFAPending  bool   // a role demands a second factor this session does not hold
 	Raw         string // the bearer token, only for sensitive RPCs
 	Locale      string // en, hi, kn, ta or te
+	Device      string // token of a device seen before; auth alone can tell whether it is one
 }
 
 // SignedIn reports whether there is a user behind the request.
@@ -93,6 +94,7 @@ func (c *Caller) Marshal() []byte {
 		MfaPending:  c.MFAPending,
 		Bearer:      c.Raw,
 		Locale:      c.Locale,
+		Device:      c.Device,
 	}
 	if c.UserID != uuid.Nil {
 		m.UserId = c.UserID[:]
@@ -134,6 +136,7 @@ func Unmarshal(b []byte) (*Caller, error) {
 		MFAPending:  m.GetMfaPending(),
 		Raw:         m.GetBearer(),
 		Locale:      m.GetLocale(),
+		Device:      m.GetDevice(),
 	}
 	var err error
 	if c.UserID, err = optionalID(m.GetUserId()); err != nil {

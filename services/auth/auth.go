@@ -24,10 +24,12 @@ import (
 )
 
 const (
-	schema       = "auth"
-	issuerName   = "Manas360" // what an authenticator app shows
-	leastSecret  = 32         // characters
-	hashPatience = time.Second
+	schema      = "auth"
+	issuerName  = "Manas360" // what an authenticator app shows
+	leastSecret = 32         // characters
+	// hashPatience lets a queue of some 75 hashes form on two cores; a call has
+	// ten seconds in all.
+	hashPatience = 2500 * time.Millisecond
 )
 
 // Config is the auth service's environment.
@@ -105,6 +107,7 @@ type Service struct {
 	transports map[string]transport // by channel
 	posted     posted
 	drain      time.Duration // for what is on its way at the end
+	rest       func(ctx context.Context, d time.Duration)
 }
 
 // Deps is what New takes from outside.
@@ -179,6 +182,7 @@ func New(c Config, d Deps) *Service {
 		posted:     newPosted(),
 		drain:      jobDrain,
 	}
+	s.rest = rest
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
 	return s

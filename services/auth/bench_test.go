@@ -70,6 +70,7 @@ func newBench(t *testing.T) *bench {
 	}
 	db := pgtest.New(t, schema, migrations.For("auth"))
 	s := New(c, Deps{DB: db, Redis: client, IDs: id.NewMaker(ck.now, rand.Reader), Now: ck.now, Rand: rand.Reader})
+	s.rest = func(context.Context, time.Duration) {}
 	if err := s.loadKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}

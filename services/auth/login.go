@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/services/auth/password"
 )
 
 const (
@@ -36,77 +37,184 @@ type loginResult struct {
 }
 
 // login checks a password. Every refusal before the password is known to be
-// right is the same, and takes as long: no account, wrong password, no admin.
+// right is the same, and takes as long: no account, wrong password, no admin,
+// too many attempts.
 func (s *Service) login(ctx context.Context, email, plainPassword string, d door, c *token.Caller) (loginResult, error) {
-	email = canonicalEmail(email)
-	try, err := s.throttle.reserve(ctx, "login", email, c.ClientIP)
+	began := s.now()
+	r, err := s.tryLogin(ctx, canonicalEmail(email), plainPassword, d, c)
+	if err != nil {
+		s.onBeat(ctx, began)
+	}
+	return r, err
+}
+
+func (s *Service) tryLogin(ctx context.Context, email, plainPassword string, d door, c *token.Caller) (loginResult, error) {
+	acc, known, err := s.accountByEmail(ctx, s.db.Pool, email)
 	if err != nil {
 		return loginResult{}, err
 	}
-	acc, right, err := s.checkPassword(ctx, email, plainPassword, d)
-	switch {
-	case err == nil && !right:
-		if err := s.recordFailure(ctx, acc, c); err != nil {
-			zerolog.Ctx(ctx).Error().Err(err).Msg("failed login not recorded")
-		}
-		if err := try.failed(ctx); err != nil {
-			return loginResult{}, err
-		}
-		return loginResult{}, fail.New(fail.InvalidCredentials, "the e-mail or the password is not right")
-	case err != nil:
+	ctx, try, err := s.reserveLogin(ctx, acc, email, c)
+	if err != nil {
+		return loginResult{}, err
+	}
+	shown, err := s.checkPassword(ctx, acc, known, email, plainPassword)
+	if err != nil {
 		try.release(ctx)
 		return loginResult{}, err
 	}
-	try.release(ctx)
+	if shown.Owner && d == adminDoor && !acc.isAdmin() {
+		shown = proof{}
+	}
+	switch {
+	case shown.Owner:
+		// Given back when the session stands: of any number of logins at once ten
+		// hold a connection.
+		defer try.release(ctx)
+		return s.admitOwner(ctx, acc, shown.PHC, plainPassword, c)
+	case shown.Registration && d == frontDoor:
+		try.release(ctx)
+		return loginResult{}, fail.New(fail.EmailNotVerified, "the e-mail has not been verified yet")
+	}
+	if err := try.failed(ctx); err != nil {
+		return loginResult{}, err
+	}
+	if err := s.recordFailure(ctx, acc, try.locked, c); err != nil {
+		zerolog.Ctx(ctx).Error().Err(err).Msg("failed login not recorded")
+	}
+	return loginResult{}, wrongCredentials()
+}
+
+func wrongCredentials() error {
+	return fail.New(fail.InvalidCredentials, "the e-mail or the password is not right")
+}
+
+// reserveLogin counts the attempt, before anything is hashed: at the device if
+// the account knows it, else at account and address. An unknown address has a
+// counter like any account.
+func (s *Service) reserveLogin(ctx context.Context, acc account, email string, c *token.Caller) (context.Context, *attempt, error) {
+	device, known, err := s.knownDevice(ctx, acc.ID, c)
+	if err != nil {
+		return ctx, nil, err
+	}
+	subject := email
+	if acc.ID != uuid.Nil {
+		subject = acc.ID.String() // however it is spelled, and after the address has changed
+	}
+	if known {
+		try, err := s.throttle.reserveOn(ctx, kindLogin, subject, device)
+		return fromKnownDevice(ctx), try, err
+	}
+	try, err := s.throttle.reserve(ctx, kindLogin, subject, c.ClientIP)
+	return ctx, try, err
+}
+
+const kindLogin = "login" // of the throttle's counters
+
+// proof is what a password has shown.
+type proof struct {
+	Owner        bool   // it is the account's
+	PHC          string // the hash it fits
+	Registration bool   // it is that of a registration which waits for its code
+}
+
+// checkPassword finds whose password it is. It hashes as often for an unknown
+// address as for a known one, whoever has tried to register it.
+func (s *Service) checkPassword(ctx context.Context, acc account, known bool, email, plainPassword string) (proof, error) {
+	phc, err := s.credential(ctx, s.db.Pool, acc.ID)
+	if err != nil {
+		return proof{}, err
+	}
+	if !known {
+		phc = ""
+	}
+	hashes := []string{phc}
+	reg, pending, err := s.lastRegistration(ctx, email, s.now())
+	if err != nil {
+		return proof{}, err
+	}
+	if pending {
+		hashes = append(hashes, reg.PHC)
+	}
+	which, err := s.hash.Verify(ctx, plainPassword, hashes...)
+	return proof{Owner: which == 0, PHC: phc, Registration: which == 1}, err
+}
+
+// admitOwner goes on for whoever has shown the right password.
+func (s *Service) admitOwner(ctx context.Context, acc account, phc, plainPassword string, c *token.Caller) (loginResult, error) {
+	if acc.State != stateActive {
+		return loginResult{}, suspended()
+	}
+	if password.Outdated(phc) {
+		phc = s.renewHash(ctx, acc.ID, phc, plainPassword)
+	}
 	if acc.HasFactor {
-		if acc.State != stateActive {
-			return loginResult{}, suspended()
-		}
 		handle, err := s.openHandle(ctx, acc.ID)
 		return loginResult{Handle: handle}, err
 	}
-	g, err := s.signIn(ctx, acc.ID, passwordOnly, c)
+	var ses session
+	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		if err := s.lockAccount(ctx, tx, acc.ID); err != nil {
+			return err
+		}
+		// A password changed while this one was hashed opens nothing any more.
+		now, err := s.credential(ctx, tx, acc.ID)
+		if err != nil {
+			return err
+		}
+		if now != phc {
+			return wrongCredentials()
+		}
+		ses, acc, err = s.signInTx(ctx, tx, acc.ID, passwordOnly, c)
+		return err
+	})
+	if err != nil {
+		return loginResult{}, err
+	}
+	s.outbox.Wake()
+	g, err := s.grant(ses, acc, s.now())
 	return loginResult{grant: g}, err
 }
 
-// checkPassword finds whose password it is. A right one for an address that
-// waits for its code is EMAIL_NOT_VERIFIED.
-func (s *Service) checkPassword(ctx context.Context, email, plainPassword string, d door) (account, bool, error) {
-	acc, known, err := s.accountByEmail(ctx, s.db.Pool, email)
+// renewHash stores a password of an older kind as one of today's, unless it has
+// been changed meanwhile. Gives the hash that is stored now. That it fails is
+// no reason to refuse: the next login tries again.
+func (s *Service) renewHash(ctx context.Context, id uuid.UUID, old, plainPassword string) string {
+	phc, err := s.hash.Hash(ctx, plainPassword)
 	if err != nil {
-		return acc, false, err
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("old password hash not renewed")
+		return old
 	}
-	var phc string
-	var pending bool
-	if known {
-		phc, err = s.credential(ctx, s.db.Pool, acc.ID)
-	} else {
-		var reg registration
-		reg, pending, err = s.lastRegistration(ctx, email, s.now())
-		phc = reg.PHC
+	var renewed bool
+	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		renewed, err = s.swapPHC(ctx, tx, id, old, phc, s.now())
+		return err
+	})
+	if err != nil || !renewed {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("old password hash not renewed")
+		return old
 	}
-	if err != nil {
-		return acc, false, err
-	}
-	right, err := s.hash.Verify(ctx, plainPassword, phc)
-	if err != nil || !right || (d == adminDoor && !acc.isAdmin()) {
-		return acc, false, err
-	}
-	if pending {
-		return acc, false, fail.New(fail.EmailNotVerified, "the e-mail has not been verified yet")
-	}
-	return acc, true, nil
+	return phc
 }
 
 func suspended() error { return fail.New(fail.AccountSuspended, "the account is suspended") }
 
 // recordFailure writes login.failed; the target is the account, if there is one.
-func (s *Service) recordFailure(ctx context.Context, acc account, c *token.Caller) error {
+// The owner of an account that has just been locked is told.
+func (s *Service) recordFailure(ctx context.Context, acc account, locked bool, c *token.Caller) error {
 	what := act{Action: "login.failed", Actor: anonymous, Outcome: denied}
 	if acc.ID != uuid.Nil {
 		what.Targets = []target{userTarget(acc.ID)}
 	}
-	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error { return s.record(ctx, tx, c, s.now(), what) })
+	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		now := s.now()
+		if err := s.record(ctx, tx, c, now, what); err != nil || !locked || acc.ID == uuid.Nil {
+			return err
+		}
+		if err := s.tell(ctx, tx, acc, "account_locked", now); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, c, now, act{Action: "auth.locked", Actor: anonymous, Targets: what.Targets, Outcome: denied})
+	})
 	s.outbox.Wake()
 	return err
 }

@@ -181,8 +181,8 @@ func TestCounters(t *testing.T) {
 	wantKind(t, "codes are locked", err, fail.TooManyAttempts)
 	b.mustLogin(ashasMail) // passwords are not
 
-	b.clock.pass(lockFor + time.Second)
-	for range accountFailures { // and the other way round
+	b.clock.pass(forAccount.lock + time.Second)
+	for range forAccount.limit { // and the other way round
 		_, err := b.tryLogin(ashasMail, "wrong")
 		wantKind(t, "wrong password", err, fail.InvalidCredentials)
 	}

@@ -175,7 +175,7 @@ func TestPasswordAskedAgain(t *testing.T) {
 	}
 	wantKind(t, "the right one, locked", b.change(ctx, goodPassword, newSecret), fail.TooManyAttempts)
 	b.mustLogin(ashasMail) // the front door has a counter of its own
-	b.clock.pass(lockFor + time.Second)
+	b.clock.pass(forAccount.lock + time.Second)
 	if err := b.change(ctx, goodPassword, newSecret); err != nil {
 		t.Errorf("after the lock: %v", err)
 	}
@@ -186,7 +186,7 @@ func TestPasswordAskedAgain(t *testing.T) {
 func TestStrangersDoNotLockOut(t *testing.T) {
 	b := newBench(t)
 	g := b.mustJoin(ashasMail)
-	for range accountFailures {
+	for range forAccount.limit {
 		_, err := b.pub.Login(from(t.Context(), "198.51.100.9"), &authv1.LoginRequest{Email: ashasMail, Password: "wrong"})
 		wantKind(t, "a stranger", err, fail.InvalidCredentials)
 	}

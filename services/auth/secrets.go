@@ -22,7 +22,7 @@ type secrets struct {
 
 	codes, handles, recovery, throttle []byte // JWT_REFRESH_SECRET: what is only compared
 	oneTime                            []byte
-	refresh                            []byte
+	refresh, devices                   []byte
 }
 
 func newSecrets(access, refresh string) secrets {
@@ -36,6 +36,7 @@ func newSecrets(access, refresh string) secrets {
 		recovery: derive([]byte(refresh), nil, "manas360 recovery code"),
 		throttle: derive([]byte(refresh), nil, "manas360 throttle"),
 		refresh:  derive([]byte(refresh), nil, "manas360 refresh token"),
+		devices:  derive([]byte(refresh), nil, "manas360 device"),
 	}
 }
 

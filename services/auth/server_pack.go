@@ -16,8 +16,16 @@ func seconds(d time.Duration) int32 {
 func packGrant(g grant) *authv1.SessionGrant {
 	return &authv1.SessionGrant{
 		AccessToken: &g.Access, TokenType: bearer, ExpiresIn: seconds(g.AccessTTL),
-		RefreshToken: &g.Refresh, RefreshExpiresIn: seconds(g.RefreshTTL), User: packUser(g),
+		RefreshToken: &g.Refresh, RefreshExpiresIn: seconds(g.RefreshTTL), User: packUser(g), DeviceToken: given(g.Device),
 	}
+}
+
+// given is a value that may be missing, absent then.
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func packLogin(r loginResult) *authv1.LoginAnswer {
@@ -28,7 +36,7 @@ func packLogin(r loginResult) *authv1.LoginAnswer {
 	kind, life, refreshLife := bearer, seconds(r.AccessTTL), seconds(r.RefreshTTL)
 	return &authv1.LoginAnswer{
 		AccessToken: &r.Access, TokenType: &kind, ExpiresIn: &life,
-		RefreshToken: &r.Refresh, RefreshExpiresIn: &refreshLife, User: packUser(r.grant),
+		RefreshToken: &r.Refresh, RefreshExpiresIn: &refreshLife, User: packUser(r.grant), DeviceToken: given(r.Device),
 	}
 }
 

@@ -38,6 +38,7 @@ type grant struct {
 	RefreshTTL time.Duration
 	Account    account
 	InForce    []string // permissions of this session
+	Device     string   // of a session just opened: what makes the device known
 }
 
 // openSession writes a session and its audit event.
@@ -56,6 +57,11 @@ func (s *Service) openSession(ctx context.Context, tx pg.Tx, acc account, amr []
 		IdleSeconds: int(idle / time.Second), ExpiresAt: now.Add(longest),
 	}
 	x.IdleUntil = earlier(now.Add(idle), x.ExpiresAt)
+	device, err := s.noteDevice(ctx, tx, acc, c, now)
+	if err != nil {
+		return session{}, err
+	}
+	x.DeviceID = &device
 	if err := s.insertSession(ctx, tx, x); err != nil {
 		return session{}, err
 	}
@@ -77,6 +83,9 @@ func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshToken(x),
 		RefreshTTL: x.IdleUntil.Sub(now).Round(time.Second), // minting takes a moment; the client is told the whole life
 		Account:    acc, InForce: acc.inForce(x.AMR),
+	}
+	if x.DeviceID != nil && x.Counter == 1 {
+		g.Device = s.deviceToken(*x.DeviceID)
 	}
 	var err error
 	g.Access, err = s.keys.sign(token.Claims{

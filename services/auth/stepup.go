@@ -21,15 +21,15 @@ func (s *Service) ownPassword(ctx context.Context, acc account, plain string, c 
 	if err != nil {
 		return "", err
 	}
-	right := false
+	which := -1
 	if phc, err = s.credential(ctx, s.db.Pool, acc.ID); err == nil {
-		right, err = s.hash.Verify(ctx, plain, phc)
+		which, err = s.hash.Verify(ctx, plain, phc)
 	}
 	if err != nil {
 		try.release(ctx)
 		return "", err
 	}
-	if right {
+	if which == 0 {
 		try.release(ctx)
 		return phc, nil
 	}

@@ -26,6 +26,7 @@ type session struct {
 	IdleUntil   time.Time
 	ExpiresAt   time.Time
 	RevokedAt   *time.Time
+	DeviceID    *uuid.UUID
 }
 
 func (x session) live(now time.Time) bool {
@@ -34,21 +35,21 @@ func (x session) live(now time.Time) bool {
 
 const insertSession = `
 INSERT INTO auth.session (id, account_id, salt, counter, rotated_at, amr, auth_time, user_agent, ip,
-                          created_at, last_seen_at, idle_seconds, idle_until, expires_at)
+                          created_at, last_seen_at, idle_seconds, idle_until, expires_at, device_id)
 VALUES (@id, @account_id, @salt, @counter, @now, @amr, @auth_time, @user_agent, @ip,
-        @now, @now, @idle_seconds, @idle_until, @expires_at)`
+        @now, @now, @idle_seconds, @idle_until, @expires_at, @device_id)`
 
 func (s *Service) insertSession(ctx context.Context, tx pg.Tx, x session) error {
 	_, err := run(ctx, tx, "insert a session", insertSession, args{
 		"id": x.ID, "account_id": x.AccountID, "salt": x.Salt, "counter": x.Counter, "now": x.CreatedAt, "amr": x.AMR,
 		"auth_time": x.AuthTime, "user_agent": x.UserAgent, "ip": x.IP, "idle_seconds": x.IdleSeconds,
-		"idle_until": x.IdleUntil, "expires_at": x.ExpiresAt,
+		"idle_until": x.IdleUntil, "expires_at": x.ExpiresAt, "device_id": x.DeviceID,
 	})
 	return err
 }
 
 const sessionColumns = `id, account_id, salt, counter, rotated_at, amr, auth_time, user_agent, ip,
-       created_at, last_seen_at, idle_seconds, idle_until, expires_at, revoked_at`
+       created_at, last_seen_at, idle_seconds, idle_until, expires_at, revoked_at, device_id`
 
 const selectSession = `
 SELECT ` + sessionColumns + `

@@ -39,8 +39,8 @@ const (
 	maxRunes = 128
 )
 
-// ErrMalformed is what Verify answers for a hash that is not one of argon2id
-// within bounds.
+// ErrMalformed is what Verify answers for a hash that is not one of argon2id or
+// bcrypt within bounds.
 var ErrMalformed = errors.New("malformed password hash")
 
 // Dummy is a hash no password has, with the parameters of Hash: verifying
@@ -114,15 +114,36 @@ func Hash(password string, rand io.Reader) (string, error) {
 	return h.String(), nil
 }
 
-// Verify reports whether the password is the one of a PHC string. Fails with
-// ErrMalformed.
+// Verify reports whether the password is the one of a PHC string, or of a
+// bcrypt hash of the old system. Fails with ErrMalformed.
 func Verify(password, phc string) (bool, error) {
+	if isBcrypt(phc) {
+		return verifyBcrypt(password, phc)
+	}
 	h, err := parse(phc)
 	if err != nil {
 		return false, err
 	}
 	got := h.compute(password, uint32(len(h.tag))) //nolint:gosec // parse bounds it
 	return subtle.ConstantTimeCompare(got, h.tag) == 1, nil
+}
+
+// Check fails with ErrMalformed for a hash that Verify would not take: for
+// hashes that come from elsewhere, before they are stored.
+func Check(phc string) error {
+	if isBcrypt(phc) {
+		_, err := bcryptCost(phc)
+		return err
+	}
+	_, err := parse(phc)
+	return err
+}
+
+// Outdated reports whether a hash is not what Hash would make today.
+func Outdated(phc string) bool {
+	h, err := parse(phc)
+	return err != nil || h.memory != memoryKiB || h.passes != passes || h.lanes != lanes ||
+		len(h.salt) != saltBytes || len(h.tag) != tagBytes
 }
 
 type hash struct {

@@ -2370,7 +2370,10 @@ type SessionGrant struct {
 	// Who signed in.
 	User *SessionUser `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
 	// Cookie mode only: to repeat in X-CSRF-Token.
-	CsrfToken     *string `protobuf:"bytes,7,opt,name=csrf_token,json=csrfToken,proto3,oneof" json:"csrf_token,omitempty"`
+	CsrfToken *string `protobuf:"bytes,7,opt,name=csrf_token,json=csrfToken,proto3,oneof" json:"csrf_token,omitempty"`
+	// Makes the device known at later sign-ins. Never in the body: the edge moves
+	// it into the cookie "device", or the header X-Device-Token.
+	DeviceToken   *string `protobuf:"bytes,8,opt,name=device_token,json=deviceToken,proto3,oneof" json:"device_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2454,6 +2457,13 @@ func (x *SessionGrant) GetCsrfToken() string {
 	return ""
 }
 
+func (x *SessionGrant) GetDeviceToken() string {
+	if x != nil && x.DeviceToken != nil {
+		return *x.DeviceToken
+	}
+	return ""
+}
+
 // LoginAnswer is a session, or a demand for the second factor.
 type LoginAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2476,7 +2486,9 @@ type LoginAnswer struct {
 	// Opaque handle for VerifyMfa; opens nothing else.
 	MfaToken *string `protobuf:"bytes,9,opt,name=mfa_token,json=mfaToken,proto3,oneof" json:"mfa_token,omitempty"`
 	// What may answer: TOTP, RECOVERY_CODE, WEBAUTHN.
-	Factors       []string `protobuf:"bytes,10,rep,name=factors,proto3" json:"factors,omitempty"`
+	Factors []string `protobuf:"bytes,10,rep,name=factors,proto3" json:"factors,omitempty"`
+	// As in SessionGrant.
+	DeviceToken   *string `protobuf:"bytes,11,opt,name=device_token,json=deviceToken,proto3,oneof" json:"device_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2579,6 +2591,13 @@ func (x *LoginAnswer) GetFactors() []string {
 		return x.Factors
 	}
 	return nil
+}
+
+func (x *LoginAnswer) GetDeviceToken() string {
+	if x != nil && x.DeviceToken != nil {
+		return *x.DeviceToken
+	}
+	return ""
 }
 
 // VerifyResponse is the session.
@@ -3154,7 +3173,7 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x0eaccepted_terms\x18\x02 \x01(\tR\racceptedTerms\"\\\n" +
 	"\x0eAccountChanged\x120\n" +
 	"\aaccount\x18\x01 \x01(\v2\x16.manas.auth.v1.AccountR\aaccount\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x03R\aversion\"\xd2\x02\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"\x8b\x03\n" +
 	"\fSessionGrant\x12&\n" +
 	"\faccess_token\x18\x01 \x01(\tH\x00R\vaccessToken\x88\x01\x01\x12\x1d\n" +
 	"\n" +
@@ -3165,10 +3184,12 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x12refresh_expires_in\x18\x05 \x01(\x05R\x10refreshExpiresIn\x12.\n" +
 	"\x04user\x18\x06 \x01(\v2\x1a.manas.auth.v1.SessionUserR\x04user\x12\"\n" +
 	"\n" +
-	"csrf_token\x18\a \x01(\tH\x02R\tcsrfToken\x88\x01\x01B\x0f\n" +
+	"csrf_token\x18\a \x01(\tH\x02R\tcsrfToken\x88\x01\x01\x12&\n" +
+	"\fdevice_token\x18\b \x01(\tH\x03R\vdeviceToken\x88\x01\x01B\x0f\n" +
 	"\r_access_tokenB\x10\n" +
 	"\x0e_refresh_tokenB\r\n" +
-	"\v_csrf_token\"\x98\x04\n" +
+	"\v_csrf_tokenB\x0f\n" +
+	"\r_device_token\"\xd1\x04\n" +
 	"\vLoginAnswer\x12&\n" +
 	"\faccess_token\x18\x01 \x01(\tH\x00R\vaccessToken\x88\x01\x01\x12\"\n" +
 	"\n" +
@@ -3183,7 +3204,8 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\fmfa_required\x18\b \x01(\bH\x06R\vmfaRequired\x88\x01\x01\x12 \n" +
 	"\tmfa_token\x18\t \x01(\tH\aR\bmfaToken\x88\x01\x01\x12\x18\n" +
 	"\afactors\x18\n" +
-	" \x03(\tR\afactorsB\x0f\n" +
+	" \x03(\tR\afactors\x12&\n" +
+	"\fdevice_token\x18\v \x01(\tH\bR\vdeviceToken\x88\x01\x01B\x0f\n" +
 	"\r_access_tokenB\r\n" +
 	"\v_token_typeB\r\n" +
 	"\v_expires_inB\x10\n" +
@@ -3192,7 +3214,8 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\v_csrf_tokenB\x0f\n" +
 	"\r_mfa_requiredB\f\n" +
 	"\n" +
-	"_mfa_token\"G\n" +
+	"_mfa_tokenB\x0f\n" +
+	"\r_device_token\"G\n" +
 	"\x0eVerifyResponse\x125\n" +
 	"\asession\x18\x01 \x01(\v2\x1b.manas.auth.v1.SessionGrantR\asession\"J\n" +
 	"\x11VerifyMfaResponse\x125\n" +

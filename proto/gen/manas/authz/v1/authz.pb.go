@@ -271,7 +271,10 @@ type Caller struct {
 	// The bearer token itself, only for sensitive methods.
 	Bearer string `protobuf:"bytes,14,opt,name=bearer,proto3" json:"bearer,omitempty"`
 	// Accept-Language as the edge negotiated it: en, hi, kn, ta or te.
-	Locale        string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
+	Locale string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
+	// Token of a device seen before, from its cookie or header; auth alone can
+	// tell whether it is one.
+	Device        string `protobuf:"bytes,16,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +414,13 @@ func (x *Caller) GetLocale() string {
 	return ""
 }
 
+func (x *Caller) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
 var file_manas_authz_v1_authz_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -456,7 +466,7 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
 	"rate_class\x18\r \x01(\tR\trateClass\x12\x1c\n" +
 	"\tenrolment\x18\x0e \x01(\bR\tenrolmentB\b\n" +
-	"\x06access\"\xb5\x03\n" +
+	"\x06access\"\xcd\x03\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x1d\n" +
 	"\n" +
@@ -477,7 +487,8 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\vmfa_pending\x18\r \x01(\bR\n" +
 	"mfaPending\x12\x16\n" +
 	"\x06bearer\x18\x0e \x01(\tR\x06bearer\x12\x16\n" +
-	"\x06locale\x18\x0f \x01(\tR\x06locale:J\n" +
+	"\x06locale\x18\x0f \x01(\tR\x06locale\x12\x16\n" +
+	"\x06device\x18\x10 \x01(\tR\x06device:J\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x89\x03 \x01(\v2\x14.manas.authz.v1.RuleR\x04ruleB?Z=github.com/manas360/platform/proto/gen/manas/authz/v1;authzv1b\x06proto3"
 
 var (
