@@ -12,6 +12,9 @@ const (
 	accessCookie  = "access_token"
 	refreshCookie = "refresh_token"
 	csrfCookie    = "csrf_token"
+	deviceCookie  = "device"
+	deviceHeader  = "X-Device-Token" // for clients that keep no cookies
+	maxDevice     = 128
 )
 
 // identify finds the access token and who it stands for. It refuses nothing:
@@ -33,6 +36,19 @@ func (e *Edge) identify(r *http.Request, q *request) {
 	q.caller.UserAgent = userAgent(r)
 	q.caller.RequestID = q.id
 	q.caller.Locale = q.locale
+	q.caller.Device = deviceToken(r)
+}
+
+// deviceToken is what the device shows to be known again; auth judges it.
+func deviceToken(r *http.Request) string {
+	v := r.Header.Get(deviceHeader)
+	if c, err := r.Cookie(deviceCookie); err == nil && c.Value != "" {
+		v = c.Value
+	}
+	if len(v) > maxDevice || !visible(v) {
+		return ""
+	}
+	return v
 }
 
 // accessToken reads the token from where it may stand: exactly one place.
@@ -94,6 +110,6 @@ func (q *request) forget() {
 	q.raw, q.fromCookie, q.tokenErr = "", false, nil
 	q.caller = &token.Caller{
 		ClientIP: q.caller.ClientIP, UserAgent: q.caller.UserAgent,
-		RequestID: q.caller.RequestID, Locale: q.caller.Locale,
+		RequestID: q.caller.RequestID, Locale: q.caller.Locale, Device: q.caller.Device,
 	}
 }

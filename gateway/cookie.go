@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -19,6 +20,7 @@ const (
 	accessPath  = "/api"
 	refreshPath = apiBase + "/auth"
 	csrfPath    = "/"
+	deviceLife  = 365 * 24 * time.Hour
 )
 
 // wantsCookies reports whether the client asked for its tokens as cookies.
@@ -50,6 +52,29 @@ func (e *Edge) hideTokens(w http.ResponseWriter, answer any) error {
 		s.AccessToken, s.RefreshToken, s.CsrfToken = nil, nil, proto.String(csrfToken)
 	}
 	return nil
+}
+
+// handDevice moves the device's token out of the answer: into a cookie that no
+// script can read, or for other clients into a header.
+func (e *Edge) handDevice(w http.ResponseWriter, answer any, asCookie bool) {
+	var value *string
+	switch s := answer.(type) {
+	case *authv1.SessionGrant:
+		if s != nil {
+			value, s.DeviceToken = s.DeviceToken, nil
+		}
+	case *authv1.LoginAnswer:
+		if s != nil {
+			value, s.DeviceToken = s.DeviceToken, nil
+		}
+	}
+	switch {
+	case value == nil:
+	case asCookie:
+		http.SetCookie(w, e.cookie(deviceCookie, *value, refreshPath, int(deviceLife/time.Second)))
+	default:
+		w.Header().Set(deviceHeader, *value)
+	}
 }
 
 func (e *Edge) setCookies(w http.ResponseWriter, access string, accessLife int32, refresh string, refreshLife int32) (string, error) {

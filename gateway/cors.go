@@ -60,10 +60,12 @@ func (e *Edge) corsLayer(next http.Handler) http.Handler {
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		},
 		AllowedHeaders: []string{
+			deviceHeader,
 			"Accept", "Accept-Language", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
 			"Traceparent", "Tracestate", "X-Csrf-Token", "X-Request-Id", "X-Session-Mode",
 		},
 		ExposedHeaders: []string{
+			deviceHeader,
 			"RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
 			"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
 			"Retry-After", "X-Request-Id", "ETag", "Idempotency-Replayed",

@@ -26,6 +26,7 @@ func (e *Edge) respond(ctx context.Context, w http.ResponseWriter, m proto.Messa
 	if wrapped, ok := m.(interface{ XXX_ResponseBody() any }); ok {
 		answer = wrapped.XXX_ResponseBody()
 	}
+	e.handDevice(w, answer, q.cookieMode)
 	if q.cookieMode {
 		if err := e.hideTokens(w, answer); err != nil {
 			return err

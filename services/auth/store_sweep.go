@@ -35,7 +35,6 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		{sweepContents, 2 * day}, // longer than any job tries: nobody would send it
 		{sweepInbox, 30 * day},   // no outbox repeats a delivery that late
 		{sweepDevices, deviceLife},
-		{sweepInbox, 30 * day}, // no outbox repeats a delivery that late
 	} {
 		if _, err := run(ctx, s.db.Pool, "sweep", x.sql, args{"before": now.Add(-x.keep)}); err != nil {
 			return err
