@@ -1828,7 +1828,9 @@ type EntitlementChanged struct {
 	// Codes of boolean features.
 	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
 	// Earliest end of anything in it.
-	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// Limit for each quantity or metered feature; -1 is unlimited.
+	Limits        map[string]int64 `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1894,6 +1896,13 @@ func (x *EntitlementChanged) GetFeatures() []string {
 func (x *EntitlementChanged) GetEndsAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EndsAt
+	}
+	return nil
+}
+
+func (x *EntitlementChanged) GetLimits() map[string]int64 {
+	if x != nil {
+		return x.Limits
 	}
 	return nil
 }
@@ -2287,13 +2296,17 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\"\xaf\x01\n" +
 	"\x1bGetUserSubscriptionResponse\x12G\n" +
 	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\x12G\n" +
-	"\fentitlements\x18\x02 \x01(\v2#.manas.subscription.v1.EntitlementsR\fentitlements\"\xa8\x01\n" +
+	"\fentitlements\x18\x02 \x01(\v2#.manas.subscription.v1.EntitlementsR\fentitlements\"\xb2\x02\n" +
 	"\x12EntitlementChanged\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
 	"\x04plan\x18\x03 \x01(\tR\x04plan\x12\x1a\n" +
 	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x123\n" +
-	"\aends_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt2\x98\v\n" +
+	"\aends_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12M\n" +
+	"\x06limits\x18\x06 \x03(\v25.manas.subscription.v1.EntitlementChanged.LimitsEntryR\x06limits\x1a9\n" +
+	"\vLimitsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\x98\v\n" +
 	"\x13SubscriptionService\x12\x9a\x01\n" +
 	"\tListPlans\x12'.manas.subscription.v1.ListPlansRequest\x1a(.manas.subscription.v1.ListPlansResponse\":\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02.Z\x1d\x12\x1b/api/v1/subscriptions/plans\x12\r/api/v1/plans\x12\xcc\x01\n" +
 	"\x16GetCurrentSubscription\x124.manas.subscription.v1.GetCurrentSubscriptionRequest\x1a5.manas.subscription.v1.GetCurrentSubscriptionResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\fsubscription\x12\x1d/api/v1/subscriptions/current\x12\xa7\x01\n" +
@@ -2320,7 +2333,7 @@ func file_manas_subscription_v1_subscription_proto_rawDescGZIP() []byte {
 }
 
 var file_manas_subscription_v1_subscription_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_manas_subscription_v1_subscription_proto_goTypes = []any{
 	(Price_Cycle)(0),                       // 0: manas.subscription.v1.Price.Cycle
 	(Price_TaxMode)(0),                     // 1: manas.subscription.v1.Price.TaxMode
@@ -2354,72 +2367,74 @@ var file_manas_subscription_v1_subscription_proto_goTypes = []any{
 	(*CheckoutResponse_Payment)(nil),       // 29: manas.subscription.v1.CheckoutResponse.Payment
 	(*Entitlements_Limit)(nil),             // 30: manas.subscription.v1.Entitlements.Limit
 	(*Invoice_Line)(nil),                   // 31: manas.subscription.v1.Invoice.Line
-	(*v1.Money)(nil),                       // 32: manas.type.v1.Money
-	(*timestamppb.Timestamp)(nil),          // 33: google.protobuf.Timestamp
+	nil,                                    // 32: manas.subscription.v1.EntitlementChanged.LimitsEntry
+	(*v1.Money)(nil),                       // 33: manas.type.v1.Money
+	(*timestamppb.Timestamp)(nil),          // 34: google.protobuf.Timestamp
 }
 var file_manas_subscription_v1_subscription_proto_depIdxs = []int32{
 	0,  // 0: manas.subscription.v1.Price.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	32, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
+	33, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
 	1,  // 2: manas.subscription.v1.Price.tax_mode:type_name -> manas.subscription.v1.Price.TaxMode
 	4,  // 3: manas.subscription.v1.Plan.prices:type_name -> manas.subscription.v1.Price
 	28, // 4: manas.subscription.v1.Plan.limits:type_name -> manas.subscription.v1.Plan.LimitsEntry
 	2,  // 5: manas.subscription.v1.Subscription.state:type_name -> manas.subscription.v1.Subscription.State
 	0,  // 6: manas.subscription.v1.Subscription.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	4,  // 7: manas.subscription.v1.Subscription.price:type_name -> manas.subscription.v1.Price
-	33, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
-	33, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
-	33, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
-	33, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
+	34, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
+	34, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
+	34, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
+	34, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
 	5,  // 12: manas.subscription.v1.ListPlansResponse.plans:type_name -> manas.subscription.v1.Plan
 	6,  // 13: manas.subscription.v1.GetCurrentSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	6,  // 14: manas.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> manas.subscription.v1.Subscription
 	0,  // 15: manas.subscription.v1.CheckoutRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	6,  // 16: manas.subscription.v1.CheckoutResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	29, // 17: manas.subscription.v1.CheckoutResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
-	33, // 18: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
+	34, // 18: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
 	30, // 19: manas.subscription.v1.Entitlements.limits:type_name -> manas.subscription.v1.Entitlements.Limit
 	15, // 20: manas.subscription.v1.GetEntitlementsResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
 	30, // 21: manas.subscription.v1.ConsumeEntitlementResponse.limit:type_name -> manas.subscription.v1.Entitlements.Limit
 	3,  // 22: manas.subscription.v1.Invoice.state:type_name -> manas.subscription.v1.Invoice.State
 	31, // 23: manas.subscription.v1.Invoice.lines:type_name -> manas.subscription.v1.Invoice.Line
-	32, // 24: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
-	32, // 25: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
-	32, // 26: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
-	32, // 27: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
-	32, // 28: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
-	32, // 29: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
-	33, // 30: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
+	33, // 24: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
+	33, // 25: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
+	33, // 26: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
+	33, // 27: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
+	33, // 28: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
+	33, // 29: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
+	34, // 30: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
 	20, // 31: manas.subscription.v1.ListInvoicesResponse.invoices:type_name -> manas.subscription.v1.Invoice
 	20, // 32: manas.subscription.v1.GetInvoiceResponse.invoice:type_name -> manas.subscription.v1.Invoice
 	6,  // 33: manas.subscription.v1.GetUserSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	15, // 34: manas.subscription.v1.GetUserSubscriptionResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
-	33, // 35: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
-	32, // 36: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
-	33, // 37: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
-	32, // 38: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
-	7,  // 39: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
-	9,  // 40: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
-	11, // 41: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
-	13, // 42: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
-	16, // 43: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
-	18, // 44: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
-	21, // 45: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
-	23, // 46: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
-	25, // 47: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
-	8,  // 48: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
-	10, // 49: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
-	12, // 50: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
-	14, // 51: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
-	17, // 52: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
-	19, // 53: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
-	22, // 54: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
-	24, // 55: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
-	26, // 56: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
-	48, // [48:57] is the sub-list for method output_type
-	39, // [39:48] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	34, // 35: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
+	32, // 36: manas.subscription.v1.EntitlementChanged.limits:type_name -> manas.subscription.v1.EntitlementChanged.LimitsEntry
+	33, // 37: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
+	34, // 38: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
+	33, // 39: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
+	7,  // 40: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
+	9,  // 41: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
+	11, // 42: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
+	13, // 43: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
+	16, // 44: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
+	18, // 45: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
+	21, // 46: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
+	23, // 47: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
+	25, // 48: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
+	8,  // 49: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
+	10, // 50: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
+	12, // 51: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
+	14, // 52: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
+	17, // 53: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
+	19, // 54: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
+	22, // 55: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
+	24, // 56: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
+	26, // 57: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
+	49, // [49:58] is the sub-list for method output_type
+	40, // [40:49] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_manas_subscription_v1_subscription_proto_init() }
@@ -2436,7 +2451,7 @@ func file_manas_subscription_v1_subscription_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_subscription_v1_subscription_proto_rawDesc), len(file_manas_subscription_v1_subscription_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
