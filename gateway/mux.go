@@ -33,7 +33,7 @@ func registrations() []registration {
 	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
 		return f.Services().ByName(name)
 	}
-	return []registration{
+	return append(people(), []registration{
 		{
 			"auth", service(authv1.File_manas_auth_v1_auth_proto, "AuthService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
@@ -76,7 +76,7 @@ func registrations() []registration {
 				return adminv1.RegisterAdminServiceHandlerClient(ctx, m, adminv1.NewAdminServiceClient(cc))
 			},
 		},
-	}
+	}...)
 }
 
 // transcode adds the routes of every public service to the table. grpc-gateway

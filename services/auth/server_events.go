@@ -21,7 +21,8 @@ func (s *Service) handlers() map[string]outbox.Handler {
 			Apply:  s.onEntitlement,
 			After:  func(ctx context.Context, ev *eventv1.Event) { s.publish(ctx, s.waiting.take(ev)...) },
 		},
-		"manas.auth.v1.NoticeRequested": {Sources: []string{"user", "subscription", "payment", "admin"}, Apply: s.onNotice},
+		"manas.auth.v1.NoticeRequested":   {Sources: []string{"user", "subscription", "payment", "admin"}, Apply: s.onNotice},
+		"manas.user.v1.TherapistVerified": {Source: "user", Apply: s.onTherapist, After: s.tellTherapist},
 	}
 }
 

@@ -136,8 +136,12 @@ func (s *Service) grant(ctx context.Context, tx txn, sub subscription, by actor,
 	if err != nil {
 		return nil, err
 	}
+	limits, err := s.planLimits(ctx, tx, e)
+	if err != nil {
+		return nil, err
+	}
 	return []outbox.Event{
-		entitlementChanged(sub.UserID, e, now),
+		s.entitlementChanged(sub.UserID, e, limits, now),
 		audit(ctx, "entitlement.changed", by, sub, now, change{"plan", "", e.PlanCode}, change{"epoch", "", e.Epoch}),
 	}, nil
 }

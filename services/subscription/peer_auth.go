@@ -11,12 +11,12 @@ import (
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
 
-// entitlementChanged makes auth's tokens follow the new set.
-func entitlementChanged(userID uuid.UUID, e entitlements, now time.Time) outbox.Event {
+// entitlementChanged makes auth's tokens follow the new set, and user's seats.
+func (s *Service) entitlementChanged(userID uuid.UUID, e entitlements, limits map[string]int64, now time.Time) outbox.Event {
 	return outbox.Event{
-		Key: id.Format("usr", userID), Destinations: []string{"auth"}, OccurredAt: now,
+		Key: id.Format("usr", userID), Destinations: s.listeners, OccurredAt: now,
 		Payload: &subscriptionv1.EntitlementChanged{
-			UserId: userID[:], Epoch: e.Epoch, Plan: e.PlanCode, Features: e.Features, EndsAt: stamp(e.EndsAt),
+			UserId: userID[:], Epoch: e.Epoch, Plan: e.PlanCode, Features: e.Features, EndsAt: stamp(e.EndsAt), Limits: limits,
 		},
 	}
 }

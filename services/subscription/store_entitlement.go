@@ -56,6 +56,25 @@ func (s *Service) limits(ctx context.Context, userID uuid.UUID, e entitlements, 
 	})
 }
 
+const selectPlanLimits = `
+SELECT feature, kind, limit_value, period, 0::bigint AS used
+  FROM subscription.plan_feature
+ WHERE plan_code = @plan_code AND version = @plan_version AND kind <> 'boolean'
+ ORDER BY feature`
+
+// planLimits reads the numbers of a plan version; -1 is no limit.
+func (s *Service) planLimits(ctx context.Context, tx txn, e entitlements) (map[string]int64, error) {
+	list, err := many[limit](ctx, tx, selectPlanLimits, args{"plan_code": e.PlanCode, "plan_version": e.PlanVersion})
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int64, len(list))
+	for _, l := range list {
+		out[l.Feature] = l.most()
+	}
+	return out, nil
+}
+
 const selectFeature = `
 SELECT feature, kind, limit_value, period, 0::bigint AS used
   FROM subscription.plan_feature

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,6 +34,7 @@ type Config struct {
 	AuthAddr        string `desc:"gRPC address of auth"                      env:"AUTH_ADDR,required"`
 	PaymentAddr     string `desc:"gRPC address of payment"                   env:"PAYMENT_ADDR,required"`
 	AuditAddr       string `desc:"gRPC address of audit"                     env:"AUDIT_ADDR,required"`
+	UserAddr        string `desc:"gRPC address of user, who counts seats by the plan; not told if empty" env:"USER_ADDR"`
 }
 
 // Supplier is who stands on the invoices.
@@ -73,26 +75,28 @@ func (c Config) Validate() error {
 
 // Service is the subscription service. Safe for concurrent use.
 type Service struct {
-	db       *pg.DB
-	outbox   *outbox.Outbox
-	payment  paymentPeer
-	catalog  *catalog
-	pages    *page.Sealer
-	supplier Supplier
-	zone     *time.Location
-	ids      *id.Maker
-	now      func() time.Time
+	db        *pg.DB
+	outbox    *outbox.Outbox
+	payment   paymentPeer
+	catalog   *catalog
+	listeners []string // who is told of new entitlements
+	pages     *page.Sealer
+	supplier  Supplier
+	zone      *time.Location
+	ids       *id.Maker
+	now       func() time.Time
 }
 
 // Parts is what a Service is made of.
 type Parts struct {
-	DB       *pg.DB
-	Outbox   *outbox.Outbox
-	Payment  grpc.ClientConnInterface
-	Pages    *page.Sealer
-	Supplier Supplier
-	IDs      *id.Maker
-	Now      func() time.Time
+	DB        *pg.DB
+	Outbox    *outbox.Outbox
+	Payment   grpc.ClientConnInterface
+	Pages     *page.Sealer
+	Supplier  Supplier
+	Listeners []string // who is told of new entitlements; auth alone if empty
+	IDs       *id.Maker
+	Now       func() time.Time
 }
 
 // New makes the service on an open database and a connection to payment.
@@ -103,7 +107,10 @@ func New(p Parts) (*Service, error) {
 	}
 	s := &Service{
 		db: p.DB, outbox: p.Outbox, payment: newPaymentPeer(p.Payment), pages: p.Pages,
-		supplier: p.Supplier, zone: zone, ids: p.IDs, now: p.Now,
+		supplier: p.Supplier, zone: zone, ids: p.IDs, now: p.Now, listeners: p.Listeners,
+	}
+	if len(s.listeners) == 0 {
+		s.listeners = []string{"auth"}
 	}
 	s.catalog = &catalog{load: s.loadPlans, now: p.Now}
 	return s, nil
@@ -116,15 +123,20 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return err
 	}
 
+	peers := map[string]string{"auth": c.AuthAddr, "payment": c.PaymentAddr, "audit": c.AuditAddr}
+	listeners := []string{"auth"}
+	if c.UserAddr != "" {
+		peers["user"], listeners = c.UserAddr, append(listeners, "user")
+	}
 	conns := map[string]grpc.ClientConnInterface{}
-	for name, addr := range map[string]string{"auth": c.AuthAddr, "payment": c.PaymentAddr, "audit": c.AuditAddr} {
+	for name, addr := range peers {
 		if conns[name], err = rpc.Dial(p, name, addr); err != nil {
 			return fmt.Errorf("dial %s: %w", name, err)
 		}
 	}
 	s, err := New(Parts{
 		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Payment: conns["payment"],
-		Pages: page.NewSealer(c.PageTokenSecret), Supplier: c.Supplier, IDs: p.IDs, Now: p.Now,
+		Pages: page.NewSealer(c.PageTokenSecret), Supplier: c.Supplier, Listeners: listeners, IDs: p.IDs, Now: p.Now,
 	})
 	if err != nil {
 		return err
@@ -135,10 +147,11 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
-	if err := s.outbox.Metrics(p.Registry, db, "auth", "audit"); err != nil {
+	told := append(slices.Clone(listeners), "audit")
+	if err := s.outbox.Metrics(p.Registry, db, told...); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
-	for _, to := range []string{"auth", "audit"} {
+	for _, to := range told {
 		p.Go("relay-"+to, s.outbox.Relay(db, to, inboxClient(conns[to]), p.Log))
 	}
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
 )
 
@@ -40,21 +40,7 @@ type profile struct {
 var errNoProfile = errors.New("no profile")
 
 // etag is the strong validator of a profile.
-func (p profile) etag() string { return strconv.Quote(strconv.FormatInt(p.Version, 10)) }
-
-// allows reports whether If-Match lets a change go on: it is absent, "*", or a
-// list that holds the etag; weak tags never match (RFC 9110, 13.1.1).
-func (p profile) allows(ifMatch string) bool {
-	if ifMatch == "" {
-		return true
-	}
-	for tag := range strings.SplitSeq(ifMatch, ",") {
-		if tag = strings.TrimSpace(tag); tag == "*" || tag == p.etag() {
-			return true
-		}
-	}
-	return false
-}
+func (p profile) etag() string { return etagOf(p.Version) }
 
 // name is what to call the person: the chosen name, or both names.
 func (p profile) name() string {
@@ -99,7 +85,19 @@ func (s *Service) visible(ctx context.Context, caller *token.Caller, userID uuid
 	if caller.UserID != userID && !caller.Has("users.manage") {
 		return profile{}, fail.New(fail.NotFound, "there is no such user")
 	}
-	return s.read(ctx, userID)
+	p, err := s.read(ctx, userID)
+	if err != nil || caller.UserID == userID {
+		return p, err
+	}
+	// An operator sees nobody unseen: no record, no answer.
+	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		return s.record(ctx, tx, caller, act{Action: "user.viewed", Admin: true, Targets: []target{userTarget(userID)}})
+	})
+	if err != nil {
+		return profile{}, err
+	}
+	s.outbox.Wake()
+	return p, nil
 }
 
 // update changes the masked fields of the caller's profile. ifMatch is the
@@ -182,14 +180,15 @@ func (s *Service) apply(ctx context.Context, q querier, a account) error {
 
 // account is what auth says of a person.
 type account struct {
-	UserID    uuid.UUID
-	Email     *string
-	Phone     *string
-	State     string
-	Roles     []string
-	Version   int64
-	FirstName string
-	LastName  string
-	Locale    string
-	CreatedAt time.Time
+	UserID        uuid.UUID
+	Email         *string
+	EmailVerified bool
+	Phone         *string
+	State         string
+	Roles         []string
+	Version       int64
+	FirstName     string
+	LastName      string
+	Locale        string
+	CreatedAt     time.Time
 }

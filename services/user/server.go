@@ -19,6 +19,11 @@ import (
 // Register puts the service on g. peer names the direct caller of a request.
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterUserServiceServer(g, &publicServer{Service: s})
+	userv1.RegisterPreferencesServiceServer(g, &preferencesServer{Service: s})
+	userv1.RegisterConsentServiceServer(g, &consentServer{Service: s})
+	userv1.RegisterOrganizationServiceServer(g, &orgServer{Service: s})
+	userv1.RegisterTherapistServiceServer(g, &therapistServer{Service: s})
+	userv1.RegisterAdminTherapistServiceServer(g, &adminTherapistServer{Service: s})
 	userv1.RegisterUserInternalServiceServer(g, &internalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }

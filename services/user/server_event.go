@@ -21,10 +21,15 @@ func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient 
 // handlers is what user listens to.
 func (s *Service) handlers() map[string]outbox.Handler {
 	return map[string]outbox.Handler{
-		"manas.auth.v1.AccountActivated": {Source: "auth", Apply: s.onActivated},
-		"manas.auth.v1.AccountChanged":   {Source: "auth", Apply: s.onChanged},
+		"manas.auth.v1.AccountActivated":           {Source: "auth", Apply: s.onActivated, After: s.wake},
+		"manas.auth.v1.AccountChanged":             {Source: "auth", Apply: s.onChanged},
+		"manas.auth.v1.LegalAccepted":              {Source: "auth", Apply: s.onLegal, After: s.wake},
+		"manas.subscription.v1.EntitlementChanged": {Source: "subscription", Apply: s.onEntitlement},
 	}
 }
+
+// wake brings audit what an event made us record.
+func (s *Service) wake(context.Context, *eventv1.Event) { s.outbox.Wake() }
 
 func (s *Service) onActivated(ctx context.Context, tx pg.Tx, ev *eventv1.Event) error {
 	m := &authv1.AccountActivated{}
@@ -35,7 +40,10 @@ func (s *Service) onActivated(ctx context.Context, tx pg.Tx, ev *eventv1.Event) 
 	if err != nil {
 		return err
 	}
-	return s.apply(ctx, tx, a)
+	if err := s.apply(ctx, tx, a); err != nil {
+		return err
+	}
+	return s.registered(ctx, tx, a, m.GetAcceptedTerms(), ev.GetOccurredAt().AsTime())
 }
 
 func (s *Service) onChanged(ctx context.Context, tx pg.Tx, ev *eventv1.Event) error {
@@ -65,7 +73,7 @@ func fromAccount(m *authv1.Account, version int64) (account, error) {
 		locale = "en"
 	}
 	return account{
-		UserID: userID, Email: m.Email, Phone: m.Phone, State: m.GetState().String(), Roles: roles, Version: version,
+		UserID: userID, Email: m.Email, EmailVerified: m.GetEmailVerified(), Phone: m.Phone, State: m.GetState().String(), Roles: roles, Version: version,
 		FirstName: m.GetFirstName(), LastName: m.GetLastName(), Locale: locale, CreatedAt: m.GetCreatedAt().AsTime(),
 	}, nil
 }

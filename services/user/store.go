@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
 )
@@ -116,8 +115,8 @@ func (s *Service) updateProfile(ctx context.Context, caller *token.Caller, ifMat
 		if p, err = s.one(ctx, tx, lockProfile, pgx.NamedArgs{"user_id": caller.UserID}); err != nil {
 			return err
 		}
-		if !p.allows(ifMatch) {
-			return fail.New(fail.PreconditionFailed, "the profile has changed since it was read")
+		if err := unchanged(ifMatch, p.Version, "profile"); err != nil {
+			return err
 		}
 		changed := change(&p)
 		if len(changed) == 0 {

@@ -1,17 +1,24 @@
-// Package user owns people: profiles now; organizations, consents and data
-// requests grow here. Address, state and roles belong to auth and arrive as
+// Package user owns people: profiles, preferences, consents, organizations and
+// therapists. Address, state and roles belong to auth and arrive as
 // events.
 package user
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"net/url"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/rpc"
 )
@@ -23,16 +30,36 @@ type Config struct {
 	boot.Base
 	pg.Config
 
-	AuthAddr  string `desc:"gRPC address of auth"  env:"AUTH_ADDR,required"`
-	AuditAddr string `desc:"gRPC address of audit" env:"AUDIT_ADDR,required"`
+	AuthAddr   string `desc:"gRPC address of auth"                                                    env:"AUTH_ADDR,required"`
+	AuditAddr  string `desc:"gRPC address of audit"                                                   env:"AUDIT_ADDR,required"`
+	PageSecret string `desc:"at least 32 characters; seals page tokens; each process its own if empty" env:"PAGE_TOKEN_SECRET"  secret:"true"`
+	PublicURL  string `desc:"where links in mail lead"                                                env:"PUBLIC_URL"         envDefault:"http://localhost:5001"`
+}
+
+const leastSecret = 32 // characters
+
+// Validate refuses a page secret that can be guessed, and links nobody can follow.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.PageSecret != "" && len(c.PageSecret) < leastSecret {
+		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
+	}
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		errs = append(errs, errors.New("PUBLIC_URL: must be an http or https address"))
+	}
+	return errors.Join(errs...)
 }
 
 // Service is the user service. Safe for concurrent use.
 type Service struct {
-	db     *pg.DB
-	outbox *outbox.Outbox
-	auth   authPeer
-	now    func() time.Time
+	db        *pg.DB
+	outbox    *outbox.Outbox
+	auth      authPeer
+	pages     *page.Sealer
+	publicURL string // without a slash at the end
+	ids       *id.Maker
+	rand      io.Reader
+	now       func() time.Time
 }
 
 // Run serves until ctx ends.
@@ -50,21 +77,54 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err != nil {
 		return fmt.Errorf("dial audit: %w", err)
 	}
-	s := New(db, outbox.New(schema, p.IDs, p.Now), auth, p.Now)
+	secret := c.PageSecret
+	if secret == "" { // tokens then live as long as the process
+		if secret, err = randomSecret(p.Rand); err != nil {
+			return err
+		}
+	}
+	s := New(Parts{
+		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Auth: auth, Pages: page.NewSealer(secret), PublicURL: c.PublicURL,
+		IDs: p.IDs, Rand: p.Rand, Now: p.Now,
+	})
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p})
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
-	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
+	if err := s.outbox.Metrics(p.Registry, db, "audit", "auth"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
+	p.Go("relay-auth", s.outbox.Relay(db, "auth", inboxClient(auth), p.Log))
 	return p.ServeGRPC(ctx, g)
 }
 
+func randomSecret(rand io.Reader) (string, error) {
+	b := make([]byte, leastSecret)
+	if _, err := io.ReadFull(rand, b); err != nil {
+		return "", fmt.Errorf("read randomness: %w", err)
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// Parts is what a Service is made of.
+type Parts struct {
+	DB        *pg.DB
+	Outbox    *outbox.Outbox
+	Auth      grpc.ClientConnInterface
+	Pages     *page.Sealer
+	PublicURL string
+	IDs       *id.Maker
+	Rand      io.Reader
+	Now       func() time.Time
+}
+
 // New makes the service on an open database and a connection to auth.
-func New(db *pg.DB, out *outbox.Outbox, auth grpc.ClientConnInterface, now func() time.Time) *Service {
-	return &Service{db: db, outbox: out, auth: newAuthPeer(auth), now: now}
+func New(p Parts) *Service {
+	return &Service{
+		db: p.DB, outbox: p.Outbox, auth: newAuthPeer(p.Auth), pages: p.Pages, publicURL: strings.TrimRight(p.PublicURL, "/"),
+		ids: p.IDs, rand: p.Rand, now: p.Now,
+	}
 }

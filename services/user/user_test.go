@@ -2,6 +2,7 @@ package user
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/pgtest"
 	"github.com/manas360/platform/pkg/token"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
@@ -76,7 +78,10 @@ func open(t *testing.T) (*publicServer, *fakeAuth) {
 	t.Helper()
 	f := &fakeAuth{accounts: map[uuid.UUID]*authv1.Account{}}
 	ids := id.NewMaker(time.Now, rander{})
-	s := New(pgtest.New(t, schema, migrations.For("user")), outbox.New(schema, ids, time.Now), dial(t, f), time.Now)
+	s := New(Parts{
+		DB: pgtest.New(t, schema, migrations.For("user")), Outbox: outbox.New(schema, ids, time.Now), Auth: dial(t, f),
+		Pages: page.NewSealer("0123456789abcdef0123456789abcdef"), PublicURL: "https://app.example.com/", IDs: ids, Rand: rand.Reader, Now: time.Now,
+	})
 	return &publicServer{Service: s}, f
 }
 

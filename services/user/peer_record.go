@@ -1,0 +1,106 @@
+package user
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/token"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
+)
+
+// act is something worth recording. Never an address, a token or words of a
+// person.
+type act struct {
+	Action  string
+	Admin   bool     // the actor used an operator's right
+	Service string   // the actor when it is no person
+	Targets []target // the first one's id is the event's key
+	Denied  bool
+	Reason  string
+	Changes []change
+}
+
+type (
+	target struct{ Type, ID string }
+	change struct{ Path, Before, After string }
+)
+
+func userTarget(u uuid.UUID) target       { return target{"user", id.Format("usr", u)} }
+func orgTarget(u uuid.UUID) target        { return target{"organization", id.Format("org", u)} }
+func invitationTarget(u uuid.UUID) target { return target{"invitation", id.Format("inv", u)} }
+
+// record writes acts to the outbox in the transaction of what was done. caller
+// is nil for what no request did.
+func (s *Service) record(ctx context.Context, tx pg.Tx, caller *token.Caller, acts ...act) error {
+	if caller == nil {
+		caller = &token.Caller{}
+	}
+	events := make([]outbox.Event, 0, len(acts))
+	for _, a := range acts {
+		ev := &auditv1.Event{
+			Action: a.Action, Actor: actorOf(a, caller), Outcome: auditv1.Event_SUCCESS, Reason: a.Reason,
+			RequestId: caller.RequestID, IpPrefix: network(caller.ClientIP),
+		}
+		if a.Denied {
+			ev.Outcome = auditv1.Event_DENIED
+		}
+		key := id.Format("usr", caller.UserID) // of a look at many
+		for i, t := range a.Targets {
+			if i == 0 {
+				key = t.ID
+			}
+			ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: t.Type, Id: t.ID})
+		}
+		for _, c := range a.Changes {
+			ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.Path, Before: quoted(c.Before), After: quoted(c.After)})
+		}
+		events = append(events, outbox.Event{Key: key, Destinations: []string{"audit"}, Payload: ev, OccurredAt: s.now()})
+	}
+	return s.outbox.Append(ctx, tx, events...)
+}
+
+func actorOf(a act, caller *token.Caller) *auditv1.Event_Actor {
+	if a.Service != "" {
+		return &auditv1.Event_Actor{Type: "service", Id: a.Service}
+	}
+	out := &auditv1.Event_Actor{Type: "user", Id: id.Format("usr", caller.UserID), SessionId: id.Format("ses", caller.SessionID)}
+	if a.Admin {
+		out.Type = "admin"
+	}
+	return out
+}
+
+// quoted is a value as JSON, "" for none.
+func quoted(v string) string {
+	if v == "" {
+		return ""
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "" // text always encodes
+	}
+	return string(b)
+}
+
+// network is all that is kept of an address: /24 or /48.
+func network(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	bits := 48
+	if a = a.Unmap().WithZone(""); a.Is4() {
+		bits = 24
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}
