@@ -21,7 +21,7 @@ import (
 
 // queries holds every constant of store*.go.
 var queries = map[string]string{
-	"lockUser": lockUser, "selectPlans": selectPlans, "selectPrices": selectPrices, "selectFeatures": selectFeatures,
+	"lockUser": lockUser, "selectPlans": selectPlans, "selectPlanLimits": selectPlanLimits, "selectPrices": selectPrices, "selectFeatures": selectFeatures,
 	"selectOffer": selectOffer, "subscriptionRows": subscriptionRows, "selectSubscription": selectSubscription,
 	"selectLive": selectLive, "selectPending": selectPending, "selectHistory": selectHistory, "countHistory": countHistory,
 	"insertSubscription": insertSubscription, "updateSubscription": updateSubscription, "insertEvent": insertEvent,
