@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manas360/platform/deploy/internal/api"
 )
 
@@ -30,16 +32,15 @@ func invitationTo(t *testing.T, email string) string {
 		if token != "" {
 			return true, ""
 		}
-		rows, err := db.Query(t.Context(), `SELECT payload FROM users.outbox_dead WHERE destination = 'auth' AND strpos(encode(payload, 'escape'), $1) > 0`, email)
+		waiting, err := db.Query(t.Context(), `SELECT payload FROM users.outbox_dead WHERE destination = 'auth' AND strpos(encode(payload, 'escape'), $1) > 0`, email)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var payload []byte
-			if err := rows.Scan(&payload); err != nil {
-				t.Fatal(err)
-			}
+		letters, err := pgx.CollectRows(waiting, pgx.RowTo[[]byte])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, payload := range letters {
 			if found := inviteToken.FindSubmatch(payload); found != nil {
 				token = string(found[1])
 			}
@@ -142,7 +143,7 @@ func TestConsentsAndPreferences(t *testing.T) {
 	p.fresh(201, "", "POST", "/users/me/consents", body{"document": "MARKETING", "version": "1", "granted": false})
 	p.fresh(400, "INVALID_ARGUMENT", "POST", "/users/me/consents", body{"document": "MARKETING", "version": "1"})
 	prefs := p.get("/users/me/preferences")
-	if prefs.Dig("marketingChannels") == nil || len(prefs.Dig("marketingChannels").([]any)) != 0 {
+	if marketing, ok := prefs.Dig("marketingChannels").([]any); !ok || len(marketing) != 0 {
 		t.Errorf("preferences %s", prefs.Raw)
 	}
 	now := p.fresh(200, "", "PATCH", "/users/me/preferences", body{"reducedMotion": true, "quietHours": body{"enabled": true}})

@@ -51,6 +51,19 @@ func TestFreeByEventOnce(t *testing.T) {
 	}
 }
 
+// TestEntitlementTellsLimits sends the plan's numbers to everyone who listens.
+func TestEntitlementTellsLimits(t *testing.T) {
+	s := newStand(t)
+	s.listeners = []string{"auth", "user"}
+	deliver(t, s.auth, activated(t, uuid.New()))
+	for _, to := range s.listeners {
+		changed := told(t, s, to, func() *subscriptionv1.EntitlementChanged { return &subscriptionv1.EntitlementChanged{} })
+		if len(changed) != 1 || changed[0].GetLimits()["users"] != 1 {
+			t.Errorf("told %s %v", to, changed)
+		}
+	}
+}
+
 func TestFreeWhenTheEventIsLate(t *testing.T) {
 	s := newStand(t)
 	userID := uuid.New()

@@ -155,7 +155,9 @@ func TestMaskReachesNothingElse(t *testing.T) {
 	before := must[*userv1.GetMeResponse](t)(r.GetMe(h.ctx(), &userv1.GetMeRequest{})).GetUser()
 	rapid.Check(t, func(t *rapid.T) {
 		mask := &fieldmaskpb.FieldMask{Paths: rapid.SliceOfN(rapid.SampledFrom(names), 1, 6).Draw(t, "mask")}
-		allowed := func(table func(string) bool) bool { return !slices.ContainsFunc(mask.GetPaths(), func(p string) bool { return !table(p) }) }
+		allowed := func(table func(string) bool) bool {
+			return !slices.ContainsFunc(mask.GetPaths(), func(p string) bool { return !table(p) })
+		}
 		_, err := r.UpdateMe(h.ctx(), &userv1.UpdateMeRequest{
 			Profile: &userv1.Profile{FirstName: "Mallory", LastName: "M", Timezone: "UTC", Locale: "hi", AvatarUrl: "https://x.example/a.png"}, UpdateMask: mask,
 		})

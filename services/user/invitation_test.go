@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/manas360/platform/pkg/fail"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
@@ -260,8 +261,9 @@ func TestBulk(t *testing.T) {
 	for _, res := range out.GetResults() {
 		codes = append(codes, res.GetCode())
 	}
-	if got, want := strings.Join(codes, " "), " INVALID_ARGUMENT CONFLICT CONFLICT  QUOTA_EXCEEDED"; got != want || out.GetInvited() != 2 {
-		t.Errorf("codes %q, want %q; invited %d", got, want, out.GetInvited())
+	want := []string{"", "INVALID_ARGUMENT", "CONFLICT", "CONFLICT", "", "QUOTA_EXCEEDED"}
+	if diff := cmp.Diff(want, codes); diff != "" || out.GetInvited() != 2 {
+		t.Errorf("invited %d, codes (-want +got):\n%s", out.GetInvited(), diff)
 	}
 	_, err := r.orgs.BulkCreateInvitations(in.ctx(), &userv1.BulkCreateInvitationsRequest{Id: org, Emails: []string{"x@example.com"}, Role: userv1.Member_OWNER})
 	wantKind(t, "an admin makes owners", err, fail.PermissionDenied)

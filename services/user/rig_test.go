@@ -215,18 +215,19 @@ func (r *rig) audited(action string) (out []*auditv1.Event) {
 	return out
 }
 
-func wantKind(t testing.TB, what string, err error, want fail.Kind) {
-	t.Helper()
+func wantKind(tb testing.TB, what string, err error, want fail.Kind) {
+	tb.Helper()
 	if !fail.Is(err, want) {
-		t.Errorf("%s: got %v, want %s", what, err, want.Reason)
+		tb.Errorf("%s: got %v, want %s", what, err, want.Reason)
 	}
 }
 
-func must[T any](t testing.TB) func(v T, err error) T {
+func must[T any](tb testing.TB) func(v T, err error) T {
+	tb.Helper()
 	return func(v T, err error) T {
-		t.Helper()
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return v
 	}

@@ -59,7 +59,7 @@ func (s *publicServer) UpdateMe(ctx context.Context, r *userv1.UpdateMeRequest) 
 	p, err := s.update(ctx, caller, r.GetUpdateMask().GetPaths(), profile{
 		FirstName: in.GetFirstName(), LastName: in.GetLastName(), DisplayName: in.GetDisplayName(), Bio: in.GetBio(),
 		Timezone: in.GetTimezone(), Locale: in.GetLocale(), AvatarURL: in.GetAvatarUrl(),
-	}, header(ctx, "if-match"))
+	}, ifMatch(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +112,9 @@ func signedIn(ctx context.Context) (*token.Caller, error) {
 	return caller, nil
 }
 
-// header is the first value of a forwarded request header.
-func header(ctx context.Context, name string) string {
-	if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
+// ifMatch is the etag the client saw, or empty.
+func ifMatch(ctx context.Context) string {
+	if v := metadata.ValueFromIncomingContext(ctx, "if-match"); len(v) > 0 {
 		return v[0]
 	}
 	return ""

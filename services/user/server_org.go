@@ -88,7 +88,7 @@ func (s *orgServer) UpdateOrganization(ctx context.Context, r *userv1.UpdateOrga
 		return nil, err
 	}
 	in := r.GetOrganization()
-	o, err := s.updateOrg(ctx, caller, orgID, r.GetUpdateMask().GetPaths(), in.GetName(), in.GetType().String(), header(ctx, "if-match"))
+	o, err := s.updateOrg(ctx, caller, orgID, r.GetUpdateMask().GetPaths(), in.GetName(), in.GetType().String(), ifMatch(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *orgServer) DeleteOrganization(ctx context.Context, r *userv1.DeleteOrga
 	if err != nil {
 		return nil, err
 	}
-	if err := s.deleteOrg(ctx, caller, orgID, header(ctx, "if-match")); err != nil {
+	if err := s.deleteOrg(ctx, caller, orgID, ifMatch(ctx)); err != nil {
 		return nil, err
 	}
 	return &userv1.DeleteOrganizationResponse{}, nil

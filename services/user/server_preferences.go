@@ -37,7 +37,7 @@ func (s *preferencesServer) UpdatePreferences(ctx context.Context, r *userv1.Upd
 		MarketingChannels: names(in.GetMarketingChannels()), QuietEnabled: in.GetQuietHours().GetEnabled(),
 		QuietStart: in.GetQuietHours().GetStart(), QuietEnd: in.GetQuietHours().GetEnd(),
 		ContactLanguage: in.GetContactLanguage(), ReducedMotion: in.GetReducedMotion(), HighContrast: in.GetHighContrast(),
-	}, header(ctx, "if-match"))
+	}, ifMatch(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (s *therapistServer) PutTherapistProfile(ctx context.Context, r *userv1.Put
 	t, err := s.putTherapist(ctx, caller, therapist{
 		Type: in.GetType().String(), Specializations: in.GetSpecializations(), ExperienceYears: in.GetExperienceYears(),
 		LicenseNumber: in.GetLicenseNumber(), Languages: in.GetLanguages(), About: in.GetAbout(),
-	}, header(ctx, "if-match"))
+	}, ifMatch(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (s *adminTherapistServer) decide(ctx context.Context, user, reason string, 
 	if err != nil {
 		return nil, noTherapist()
 	}
-	t, err := s.decideTherapist(ctx, caller, userID, choose, reason, header(ctx, "if-match"))
+	t, err := s.decideTherapist(ctx, caller, userID, choose, reason, ifMatch(ctx))
 	if err != nil {
 		return nil, err
 	}
