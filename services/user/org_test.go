@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -231,35 +230,41 @@ func TestLastOwner(t *testing.T) {
 	if got.GetSeats() != 3 || got.GetSeatsUsed() != 1 {
 		t.Errorf("after the payer left: %d of %d seats, want 1 of 3, the other owner's, and no invitation of the one gone", got.GetSeatsUsed(), got.GetSeats())
 	}
-	// Two owners leave at once: one stays.
-	third := r.join("third@example.com")
-	r.bring(second, o.GetId(), third, userv1.Member_OWNER)
-	var wg sync.WaitGroup
-	errs := make([]error, 2)
-	for i, h := range []human{second, third} {
-		wg.Go(func() { errs[i] = leave(h) })
+	// Eight owners leave at once: one stays.
+	r.plan(second, 3, -1)
+	owners := []human{second}
+	for i := range 7 {
+		owners = append(owners, r.join(fmt.Sprintf("owner%d@example.com", i)))
+		r.bring(second, o.GetId(), owners[i+1], userv1.Member_OWNER)
 	}
-	wg.Wait()
-	if (errs[0] == nil) == (errs[1] == nil) {
-		t.Errorf("both owners leave at once: %v, %v; want one refused", errs[0], errs[1])
+	errs := make([]error, len(owners))
+	r.race(len(owners), func(i int) { errs[i] = leave(owners[i]) })
+	refused := 0
+	for _, err := range errs {
+		if err != nil {
+			wantKind(t, "leaving with all others", err, fail.Conflict)
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d of %d owners stay, want 1", refused, len(owners))
 	}
 }
 
-// TestSeatsUnderRace lets 32 invitations fight for 9 seats, in two
-// organizations of one payer.
+// TestSeatsUnderRace lets 32 invitations fight for 9 seats, in sixteen
+// organizations of one payer: the locks of the organizations are not enough.
 func TestSeatsUnderRace(t *testing.T) {
 	r := newRig(t)
 	owner := r.join("owner@example.com")
 	r.plan(owner, 2, 10)
-	orgs := []*userv1.Organization{r.org(owner, "One"), r.org(owner, "Two")}
-	var wg sync.WaitGroup
-	errs := make([]error, 32)
-	for i := range errs {
-		wg.Go(func() {
-			_, errs[i] = r.invite(owner, orgs[i%2].GetId(), fmt.Sprintf("p%d@example.com", i), userv1.Member_MEMBER)
-		})
+	orgs := make([]*userv1.Organization, 16)
+	for i := range orgs {
+		orgs[i] = r.org(owner, fmt.Sprintf("Org %d", i))
 	}
-	wg.Wait()
+	errs := make([]error, 32)
+	r.race(len(errs), func(i int) {
+		_, errs[i] = r.invite(owner, orgs[i%len(orgs)].GetId(), fmt.Sprintf("p%d@example.com", i), userv1.Member_MEMBER)
+	})
 	invited := 0
 	for _, err := range errs {
 		if err == nil {

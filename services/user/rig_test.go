@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -73,6 +74,29 @@ func newRig(t *testing.T) *rig {
 		publicServer: &publicServer{Service: s}, t: t, clock: c, auth: f, orgs: &orgServer{Service: s}, prefs: &preferencesServer{Service: s},
 		consents: &consentServer{Service: s}, pros: &therapistServer{Service: s}, decide: &adminTherapistServer{Service: s},
 	}
+}
+
+// race runs what at once n times. The connections are open before it starts:
+// else those who wait for one follow the first in a row.
+func (r *rig) race(n int, what func(i int)) {
+	r.t.Helper()
+	var held []*pgxpool.Conn
+	for range min(n, 16) {
+		held = append(held, must[*pgxpool.Conn](r.t)(r.db.Pool.Acquire(r.t.Context())))
+	}
+	for _, c := range held {
+		c.Release()
+	}
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			what(i)
+		})
+	}
+	close(start)
+	wg.Wait()
 }
 
 // human is one account, known to auth and to user.
