@@ -16,7 +16,7 @@ import (
 
 const (
 	maxOwned   = 20  // organizations of one owner: nobody fills the table
-	maxOrgName = 200 // characters
+	maxOrgName = 120 // characters: in any script it fits a notice
 )
 
 // organization is a row, as one of its members sees it.
@@ -46,7 +46,7 @@ func orgName(s string) (string, error) {
 	low := strings.ToLower(s)
 	switch {
 	case s == "" || len([]rune(s)) > maxOrgName:
-		return "", badField("name", "must have 1 to 200 characters")
+		return "", badField("name", "must have 1 to 120 characters")
 	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return "", badField("name", "must not hold invisible characters")
 	case strings.Contains(low, "://") || strings.Contains(low, "www."):

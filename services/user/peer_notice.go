@@ -9,14 +9,17 @@ import (
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
-// invited asks auth, who keeps the transport, to mail an invitation. The token
+// invited asks auth, who keeps the transport and knows where links lead, to
+// mail an invitation. The token
 // lies in the outbox until the mail is on its way, and nowhere else.
 func (s *Service) invited(i invitation, organization, tok string) outbox.Event {
 	return outbox.Event{
 		Key: id.Format("inv", i.ID), Destinations: []string{"auth"}, OccurredAt: s.now(),
 		Payload: &authv1.NoticeRequested{
 			Email: i.Email, Template: "invitation", Locale: i.Locale,
-			Params: map[string]string{"detail": organization, "link": s.publicURL + "/invitations#token=" + tok},
+			Params: map[string]string{
+				"detail": organization, "link": "/invitations#token=" + tok, "date": i.ExpiresAt.UTC().Format("2006-01-02 15:04 UTC"),
+			},
 		},
 	}
 }

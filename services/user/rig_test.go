@@ -68,7 +68,7 @@ func newRig(t *testing.T) *rig {
 	ids := id.NewMaker(c.now, rand.Reader)
 	s := New(Parts{
 		DB: pgtest.New(t, schema, migrations.For("user")), Outbox: outbox.New(schema, ids, c.now), Auth: dial(t, f),
-		Pages: page.NewSealer(strings.Repeat("k", 32)), PublicURL: "https://app.example.com/", IDs: ids, Rand: rand.Reader, Now: c.now,
+		Pages: page.NewSealer(strings.Repeat("k", 32)), IDs: ids, Rand: rand.Reader, Now: c.now,
 	})
 	return &rig{
 		publicServer: &publicServer{Service: s}, t: t, clock: c, auth: f, orgs: &orgServer{Service: s}, prefs: &preferencesServer{Service: s},

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,33 +31,27 @@ type Config struct {
 	AuthAddr   string `desc:"gRPC address of auth"                                                    env:"AUTH_ADDR,required"`
 	AuditAddr  string `desc:"gRPC address of audit"                                                   env:"AUDIT_ADDR,required"`
 	PageSecret string `desc:"at least 32 characters; seals page tokens; each process its own if empty" env:"PAGE_TOKEN_SECRET"  secret:"true"`
-	PublicURL  string `desc:"where links in mail lead"                                                env:"PUBLIC_URL"         envDefault:"http://localhost:5001"`
 }
 
 const leastSecret = 32 // characters
 
-// Validate refuses a page secret that can be guessed, and links nobody can follow.
+// Validate refuses a page secret that can be guessed.
 func (c *Config) Validate() error {
-	var errs []error
 	if c.PageSecret != "" && len(c.PageSecret) < leastSecret {
-		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
+		return errors.New("PAGE_TOKEN_SECRET: at least 32 characters")
 	}
-	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		errs = append(errs, errors.New("PUBLIC_URL: must be an http or https address"))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Service is the user service. Safe for concurrent use.
 type Service struct {
-	db        *pg.DB
-	outbox    *outbox.Outbox
-	auth      authPeer
-	pages     *page.Sealer
-	publicURL string // without a slash at the end
-	ids       *id.Maker
-	rand      io.Reader
-	now       func() time.Time
+	db     *pg.DB
+	outbox *outbox.Outbox
+	auth   authPeer
+	pages  *page.Sealer
+	ids    *id.Maker
+	rand   io.Reader
+	now    func() time.Time
 }
 
 // Run serves until ctx ends.
@@ -84,8 +76,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 	}
 	s := New(Parts{
-		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Auth: auth, Pages: page.NewSealer(secret), PublicURL: c.PublicURL,
-		IDs: p.IDs, Rand: p.Rand, Now: p.Now,
+		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Auth: auth, Pages: page.NewSealer(secret), IDs: p.IDs, Rand: p.Rand, Now: p.Now,
 	})
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p})
 	if err != nil {
@@ -111,20 +102,18 @@ func randomSecret(rand io.Reader) (string, error) {
 
 // Parts is what a Service is made of.
 type Parts struct {
-	DB        *pg.DB
-	Outbox    *outbox.Outbox
-	Auth      grpc.ClientConnInterface
-	Pages     *page.Sealer
-	PublicURL string
-	IDs       *id.Maker
-	Rand      io.Reader
-	Now       func() time.Time
+	DB     *pg.DB
+	Outbox *outbox.Outbox
+	Auth   grpc.ClientConnInterface
+	Pages  *page.Sealer
+	IDs    *id.Maker
+	Rand   io.Reader
+	Now    func() time.Time
 }
 
 // New makes the service on an open database and a connection to auth.
 func New(p Parts) *Service {
 	return &Service{
-		db: p.DB, outbox: p.Outbox, auth: newAuthPeer(p.Auth), pages: p.Pages, publicURL: strings.TrimRight(p.PublicURL, "/"),
-		ids: p.IDs, rand: p.Rand, now: p.Now,
+		db: p.DB, outbox: p.Outbox, auth: newAuthPeer(p.Auth), pages: p.Pages, ids: p.IDs, rand: p.Rand, now: p.Now,
 	}
 }

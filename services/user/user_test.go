@@ -80,7 +80,7 @@ func open(t *testing.T) (*publicServer, *fakeAuth) {
 	ids := id.NewMaker(time.Now, rander{})
 	s := New(Parts{
 		DB: pgtest.New(t, schema, migrations.For("user")), Outbox: outbox.New(schema, ids, time.Now), Auth: dial(t, f),
-		Pages: page.NewSealer("0123456789abcdef0123456789abcdef"), PublicURL: "https://app.example.com/", IDs: ids, Rand: rand.Reader, Now: time.Now,
+		Pages: page.NewSealer("0123456789abcdef0123456789abcdef"), IDs: ids, Rand: rand.Reader, Now: time.Now,
 	})
 	return &publicServer{Service: s}, f
 }

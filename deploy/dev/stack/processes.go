@@ -96,8 +96,6 @@ func (s *Stack) own(env map[string]string, name string) {
 		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "OTP_COUNTRIES")
 	case "admin":
 		s.pass(env, "TOKEN_ISSUER", "TOKEN_AUDIENCE")
-	case "user":
-		env["PUBLIC_URL"] = s.url()
 	case "subscription":
 		s.pass(env, "SUPPLIER_STATE", "SUPPLIER_GSTIN", "INVOICE_PREFIX")
 	case "payment":

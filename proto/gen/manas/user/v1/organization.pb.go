@@ -2314,10 +2314,9 @@ const file_manas_user_v1_organization_proto_rawDesc = "" +
 	"\x04OPEN\x10\x01\x12\f\n" +
 	"\bACCEPTED\x10\x02\x12\v\n" +
 	"\aREVOKED\x10\x03\x12\v\n" +
-	"\aEXPIRED\x10\x04\"}\n" +
-	"\x19CreateOrganizationRequest\x12\x1e\n" +
-	"\x04name\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12@\n" +
+	"\aEXPIRED\x10\x04\"|\n" +
+	"\x19CreateOrganizationRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18xR\x04name\x12@\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .manas.user.v1.Organization.TypeB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\"]\n" +
 	"\x1aCreateOrganizationResponse\x12?\n" +
@@ -2334,9 +2333,9 @@ const file_manas_user_v1_organization_proto_rawDesc = "" +
 	"\x16GetOrganizationRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"Z\n" +
 	"\x17GetOrganizationResponse\x12?\n" +
-	"\forganization\x18\x01 \x01(\v2\x1b.manas.user.v1.OrganizationR\forganization\"q\n" +
-	"\x11OrganizationPatch\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04name\x12>\n" +
+	"\forganization\x18\x01 \x01(\v2\x1b.manas.user.v1.OrganizationR\forganization\"p\n" +
+	"\x11OrganizationPatch\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18xR\x04name\x12>\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .manas.user.v1.Organization.TypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04type\"\xc1\x01\n" +
 	"\x19UpdateOrganizationRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12L\n" +
