@@ -47,6 +47,12 @@ func registrations() []registration {
 			},
 		},
 		{
+			"auth", service(authv1.File_manas_auth_v1_passkey_proto, "PasskeyService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return authv1.RegisterPasskeyServiceHandlerClient(ctx, m, authv1.NewPasskeyServiceClient(cc))
+			},
+		},
+		{
 			"user", service(userv1.File_manas_user_v1_user_proto, "UserService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return userv1.RegisterUserServiceHandlerClient(ctx, m, userv1.NewUserServiceClient(cc))

@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/manas360/platform/pkg/boot"
@@ -54,6 +55,8 @@ type Config struct {
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
 	MessagesDir      string          `desc:"where messages are written instead of sent, one file each; never in production" env:"MESSAGES_DIR"`
 	PublicURL        string          `desc:"where people reach us; links in mail begin with it, and are left out without it" env:"PUBLIC_URL"`
+	WebAuthnRPID     string          `desc:"domain that passkeys belong to"                                                  env:"WEBAUTHN_RP_ID"              envDefault:"localhost"`
+	WebAuthnOrigins  []string        `desc:"origins that may use passkeys, separated by commas; PUBLIC_URL when empty"          env:"WEBAUTHN_ORIGINS"`
 	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
 	OTPCountries     []string        `desc:"countries whose numbers codes are sent to, ISO 3166"                            env:"OTP_COUNTRIES"               envDefault:"IN"`
 	PrivacyVersion   string          `desc:"current privacy notice"                                                      env:"PRIVACY_VERSION"             envDefault:"2026-01"`
@@ -66,6 +69,9 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
 	}
 	errs = append(errs, c.checkMessages()...)
+	if _, err := newRelyingParty(*c); err != nil {
+		errs = append(errs, err)
+	}
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
 	}
@@ -101,6 +107,7 @@ type Service struct {
 	hash     *hasher
 	throttle *throttle
 	waiting  pendingPublish
+	party    *webauthn.WebAuthn
 
 	scribe     scribe
 	jobs       jobs
@@ -183,6 +190,7 @@ func New(c Config, d Deps) *Service {
 		drain:      jobDrain,
 	}
 	s.rest = rest
+	s.party, _ = newRelyingParty(c) // Validate has made one of the same
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
 	return s

@@ -67,6 +67,7 @@ func newBench(t *testing.T) *bench {
 		AccessTTL: config.Duration(15 * time.Minute), RefreshTTL: config.Duration(7 * 24 * time.Hour),
 		Issuer: "https://auth.manas360.local", Audience: "manas360-api", PageSecret: "a page secret of 32 characters long",
 		MessagesDir: t.TempDir(), TermsVersion: "2026-01", PrivacyVersion: "2026-01",
+		PublicURL: "http://localhost:5001", WebAuthnRPID: "localhost",
 	}
 	db := pgtest.New(t, schema, migrations.For("auth"))
 	s := New(c, Deps{DB: db, Redis: client, IDs: id.NewMaker(ck.now, rand.Reader), Now: ck.now, Rand: rand.Reader})

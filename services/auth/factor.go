@@ -170,6 +170,9 @@ func (s *Service) createTOTP(ctx context.Context, c *token.Caller) (enrolment, e
 	if err != nil || !found {
 		return enrolment{}, orNoAccount(err)
 	}
+	if err := mustHoldFactor(acc, c); err != nil {
+		return enrolment{}, err
+	}
 	secret, err := totp.NewSecret(s.rand)
 	if err != nil {
 		return enrolment{}, fmt.Errorf("make a secret: %w", err)

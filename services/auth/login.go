@@ -33,7 +33,8 @@ const (
 type loginResult struct {
 	grant
 
-	Handle string // not empty: the factor is owed
+	Handle  string   // not empty: the factor is owed
+	Factors []string // what may answer for it
 }
 
 // login checks a password. Every refusal before the password is known to be
@@ -149,7 +150,7 @@ func (s *Service) admitOwner(ctx context.Context, acc account, phc, plainPasswor
 	}
 	if acc.HasFactor {
 		handle, err := s.openHandle(ctx, acc.ID)
-		return loginResult{Handle: handle}, err
+		return s.owes(ctx, acc.ID, handle, err)
 	}
 	var ses session
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
@@ -173,6 +174,15 @@ func (s *Service) admitOwner(ctx context.Context, acc account, phc, plainPasswor
 	s.outbox.Wake()
 	g, err := s.grant(ses, acc, s.now())
 	return loginResult{grant: g}, err
+}
+
+// owes demands the second factor.
+func (s *Service) owes(ctx context.Context, account uuid.UUID, handle string, err error) (loginResult, error) {
+	if err != nil {
+		return loginResult{}, err
+	}
+	factors, err := s.factorsOf(ctx, account)
+	return loginResult{Handle: handle, Factors: factors}, err
 }
 
 // renewHash stores a password of an older kind as one of today's, unless it has

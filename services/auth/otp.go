@@ -122,7 +122,7 @@ func (s *Service) verifyOTP(ctx context.Context, id uuid.UUID, code string, c *t
 	}
 	if acc.HasFactor {
 		handle, err := s.openHandleAfter(ctx, acc.ID, codeOnly)
-		return loginResult{Handle: handle}, err
+		return s.owes(ctx, acc.ID, handle, err)
 	}
 	g, err := s.grant(ses, acc, s.now())
 	return loginResult{grant: g}, err

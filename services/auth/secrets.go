@@ -18,7 +18,7 @@ const keyBytes = 32
 // secrets are the keys derived from the two secrets of the environment, one
 // for each purpose, so that none stands in for another.
 type secrets struct {
-	signing, totp, mail cipher.AEAD // JWT_SECRET: what lies sealed in the database
+	signing, totp, mail, passkeys cipher.AEAD // JWT_SECRET: what lies sealed in the database
 
 	codes, handles, recovery, throttle []byte // JWT_REFRESH_SECRET: what is only compared
 	oneTime                            []byte
@@ -30,6 +30,7 @@ func newSecrets(access, refresh string) secrets {
 		signing:  newAEAD(derive([]byte(access), nil, "manas360 signing key")),
 		totp:     newAEAD(derive([]byte(access), nil, "manas360 totp secret")),
 		mail:     newAEAD(derive([]byte(access), nil, "manas360 message")),
+		passkeys: newAEAD(derive([]byte(access), nil, "manas360 passkey")),
 		codes:    derive([]byte(refresh), nil, "manas360 code"),
 		oneTime:  derive([]byte(refresh), nil, "manas360 one-time code"),
 		handles:  derive([]byte(refresh), nil, "manas360 login handle"),

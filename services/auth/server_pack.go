@@ -31,7 +31,7 @@ func given(s string) *string {
 func packLogin(r loginResult) *authv1.LoginAnswer {
 	if r.Handle != "" {
 		owed := true
-		return &authv1.LoginAnswer{MfaRequired: &owed, MfaToken: &r.Handle, Factors: []string{"TOTP", "RECOVERY_CODE"}}
+		return &authv1.LoginAnswer{MfaRequired: &owed, MfaToken: &r.Handle, Factors: r.Factors}
 	}
 	kind, life, refreshLife := bearer, seconds(r.AccessTTL), seconds(r.RefreshTTL)
 	return &authv1.LoginAnswer{

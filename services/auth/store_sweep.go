@@ -14,6 +14,7 @@ const (
 	sweepAuthzEvents   = `DELETE FROM auth.authz_event WHERE expires_at < @before`
 	sweepMessages      = `DELETE FROM auth.message WHERE created_at < @before AND content IS NULL`
 	sweepContents      = `UPDATE auth.message SET content = NULL WHERE content IS NOT NULL AND created_at < @before`
+	sweepCeremonies    = `DELETE FROM auth.passkey_ceremony WHERE expires_at < @before`
 	sweepDevices       = `DELETE FROM auth.device WHERE last_seen_at < @before`
 	sweepInbox         = `DELETE FROM auth.inbox WHERE processed_at < @before`
 )
@@ -35,6 +36,7 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		{sweepContents, 2 * day}, // longer than any job tries: nobody would send it
 		{sweepInbox, 30 * day},   // no outbox repeats a delivery that late
 		{sweepDevices, deviceLife},
+		{sweepCeremonies, day},
 	} {
 		if _, err := run(ctx, s.db.Pool, "sweep", x.sql, args{"before": now.Add(-x.keep)}); err != nil {
 			return err

@@ -93,6 +93,10 @@ func (s *Stack) own(env map[string]string, name string) {
 	case "auth":
 		env["JWT_SECRET"], env["JWT_REFRESH_SECRET"] = s.jwtSecrets()
 		env["MESSAGES_DIR"], env["PUBLIC_URL"] = s.path("messages"), s.url()
+		env["WEBAUTHN_ORIGINS"] = s.origins()
+		if s.AllowedOrigins != "" {
+			env["WEBAUTHN_ORIGINS"] += "," + s.url()
+		}
 		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "OTP_COUNTRIES")
 	case "admin":
 		s.pass(env, "TOKEN_ISSUER", "TOKEN_AUDIENCE")
