@@ -1,0 +1,94 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/webauthn"
+	"github.com/chromedp/chromedp"
+
+	"github.com/manas360/platform/deploy/internal/judge"
+)
+
+// What a page of ours does with a passkey, in as many words.
+const (
+	enrolPasskey = `(async token => {
+	const call = (path, body) => fetch('/api/v1' + path, {method: 'POST', body: JSON.stringify(body),
+		headers: {'Content-Type': 'application/json', 'Authorization': 'Bearer ' + token}}).then(r => r.json());
+	const options = await call('/auth/passkeys/register/begin', {});
+	const made = await navigator.credentials.create({publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options)});
+	return JSON.stringify(await call('/auth/passkeys/register/finish', made.toJSON()));
+})`
+	signInByPasskey = `(async () => {
+	const call = (path, body) => fetch('/api/v1' + path, {method: 'POST', body: JSON.stringify(body),
+		headers: {'Content-Type': 'application/json'}}).then(r => r.json());
+	const options = await call('/auth/passkeys/login/begin', {});
+	const shown = await navigator.credentials.get({publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options)});
+	return JSON.stringify(await call('/auth/passkeys/login/finish', shown.toJSON()));
+})`
+)
+
+// A real browser makes a passkey and signs in with it; only the key itself is a
+// virtual one of Chromium's.
+func TestPasskeyInChromium(t *testing.T) {
+	p := join(t)
+	ctx := browser(t)
+	var made, ses string
+	err := chromedp.Run(ctx,
+		webauthn.Enable(),
+		chromedp.ActionFunc(func(ctx context.Context) error {
+			_, err := webauthn.AddVirtualAuthenticator(&webauthn.VirtualAuthenticatorOptions{
+				Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
+				HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+			}).Do(ctx)
+			return err
+		}),
+		page.SetBypassCSP(true), // the page is the API's own, which runs no scripts
+		chromedp.Navigate("http://localhost:"+strconv.Itoa(suite.Port)+"/docs"),
+		chromedp.Evaluate(enrolPasskey+`("`+p.token+`")`, &made, awaited),
+		chromedp.Evaluate(signInByPasskey+`()`, &ses, awaited),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key struct {
+		ID            string
+		RecoveryCodes []string
+	}
+	if err := json.Unmarshal([]byte(made), &key); err != nil || key.ID == "" || len(key.RecoveryCodes) != 10 {
+		t.Fatalf("registered %s, %v", made, err)
+	}
+	var grant struct {
+		AccessToken string
+		User        struct{ ID string }
+	}
+	if err := json.Unmarshal([]byte(ses), &grant); err != nil || grant.User.ID != p.id {
+		t.Fatalf("signed in as %s, %v", ses, err)
+	}
+	if amr, ok := claimsOf(t, grant.AccessToken, "amr").([]any); !ok || !slices.Contains(amr, any("hwk")) {
+		t.Errorf("amr %v", amr)
+	}
+}
+
+func awaited(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
+
+// browser is a Chromium of the test's own.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(judge.Tool(t, "chromium", "chromium")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.DisableGPU)
+	alloc, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(alloc)
+	t.Cleanup(cancel)
+	ctx, end := context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(end)
+	return ctx
+}
