@@ -15,6 +15,8 @@ const (
 	sweepMessages      = `DELETE FROM auth.message WHERE created_at < @before AND content IS NULL`
 	sweepContents      = `UPDATE auth.message SET content = NULL WHERE content IS NOT NULL AND created_at < @before`
 	sweepDevices       = `DELETE FROM auth.device WHERE last_seen_at < @before`
+	sweepKeyRows       = `DELETE FROM auth.api_key WHERE expires_at < @before`
+	sweepFlows         = `DELETE FROM auth.oidc_flow WHERE expires_at < @before`
 	sweepInbox         = `DELETE FROM auth.inbox WHERE processed_at < @before`
 )
 
@@ -35,6 +37,8 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		{sweepContents, 2 * day}, // longer than any job tries: nobody would send it
 		{sweepInbox, 30 * day},   // no outbox repeats a delivery that late
 		{sweepDevices, deviceLife},
+		{sweepKeyRows, 30 * day},
+		{sweepFlows, day},
 	} {
 		if _, err := run(ctx, s.db.Pool, "sweep", x.sql, args{"before": now.Add(-x.keep)}); err != nil {
 			return err
