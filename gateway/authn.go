@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/token"
@@ -23,14 +24,12 @@ const (
 func (e *Edge) identify(r *http.Request, q *request) {
 	q.caller = &token.Caller{}
 	q.raw, q.fromCookie, q.tokenErr = accessToken(r)
-	if q.tokenErr == nil && q.raw != "" {
-		var claims *token.Claims
-		if claims, q.tokenErr = e.verifier.Verify(q.raw); q.tokenErr == nil {
-			var c *token.Caller
-			if c, q.tokenErr = claims.Caller(); q.tokenErr == nil {
-				q.caller = c
-			}
-		}
+	switch {
+	case q.tokenErr != nil || q.raw == "":
+	case token.LooksLikeAPIKey(q.raw):
+		e.identifyKey(r.Context(), q)
+	default:
+		q.caller, q.tokenErr = e.callerOf(q.raw)
 	}
 	q.caller.ClientIP = q.client.String()
 	q.caller.UserAgent = userAgent(r)
@@ -49,6 +48,19 @@ func deviceToken(r *http.Request) string {
 		return ""
 	}
 	return v
+}
+
+// callerOf gives who a token stands for, nobody if it is no good.
+func (e *Edge) callerOf(raw string) (*token.Caller, error) {
+	claims, err := e.verifier.Verify(raw)
+	if err != nil {
+		return &token.Caller{}, err //nolint:wrapcheck // already what the client must see
+	}
+	c, err := claims.Caller()
+	if err != nil {
+		return &token.Caller{}, err //nolint:wrapcheck // as above
+	}
+	return c, nil
 }
 
 // accessToken reads the token from where it may stand: exactly one place.
@@ -97,6 +109,9 @@ func (e *Edge) usable(q *request) error {
 		return fail.New(fail.Unauthenticated, "sign in first")
 	}
 	if err := e.epochs.check(q.caller); err != nil {
+		if q.byKey && fail.Is(err, fail.TokenStale) { // a program cannot refresh; the next request exchanges its key anew
+			return fail.New(fail.Unavailable, "permissions are changing, try again").RetryAfter(time.Second)
+		}
 		return err
 	}
 	if q.route.rule.GetSensitive() {
@@ -107,7 +122,7 @@ func (e *Edge) usable(q *request) error {
 
 // forget makes the request anonymous.
 func (q *request) forget() {
-	q.raw, q.fromCookie, q.tokenErr = "", false, nil
+	q.raw, q.fromCookie, q.byKey, q.tokenErr = "", false, false, nil
 	q.caller = &token.Caller{
 		ClientIP: q.caller.ClientIP, UserAgent: q.caller.UserAgent,
 		RequestID: q.caller.RequestID, Locale: q.caller.Locale, Device: q.caller.Device,

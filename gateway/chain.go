@@ -229,6 +229,9 @@ func (e *Edge) enter(w http.ResponseWriter, r *http.Request, at found, known boo
 		return nil
 	}
 	e.identify(r, q)
+	if q.badKey {
+		charges = append(charges, keyCharges(e.prefix, q)...)
+	}
 	if right {
 		charges = append(charges, accountCharges(e.prefix, q)...)
 	}

@@ -61,6 +61,9 @@ func (c Config) Validate() error {
 	if _, err := parseOrigins(c.AllowedOrigins, c.Production()); err != nil {
 		errs = append(errs, err)
 	}
+	if c.TokenIssuer == "" || c.TokenAudience == "" { // else anybody's tokens would do
+		errs = append(errs, errors.New("TOKEN_ISSUER, TOKEN_AUDIENCE: must not be empty"))
+	}
 	if _, err := parseProxies(c.TrustedProxies); err != nil {
 		errs = append(errs, err)
 	}
@@ -137,6 +140,7 @@ type Edge struct {
 	verifier  *token.Verifier
 	keys      *keys
 	epochs    *epochs
+	apiKeys   *apiKeys
 	durations *prometheus.HistogramVec
 	handler   http.Handler
 }
@@ -167,6 +171,7 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	auth := authv1.NewAuthInternalServiceClient(d.Conns["auth"])
 	e.payments = paymentv1.NewPaymentInternalServiceClient(d.Conns["payment"])
 	e.keys = &keys{auth: auth, verifier: e.verifier, log: d.Log}
+	e.apiKeys = newAPIKeys(auth, d.Now)
 	e.epochs = newEpochs(auth, d.Redis, e.prefix, d.Now, d.Log)
 	if err := e.measure(d.Registry); err != nil {
 		return nil, err

@@ -38,8 +38,9 @@ func (l limitRule) burst() time.Duration    { return l.interval() * time.Duratio
 var (
 	limitAddress    = limitRule{name: "address", limit: 1000, period: 15 * time.Minute}
 	limitAccount    = limitRule{name: "account", limit: 600, period: time.Minute, account: true}
-	limitProbe      = limitRule{name: "probe", limit: 6000, period: time.Minute}      // /livez and /readyz: machines ask each second
-	limitBadWebhook = limitRule{name: "webhook_bad", limit: 120, period: time.Minute} // only callbacks with a bad signature count
+	limitProbe      = limitRule{name: "probe", limit: 6000, period: time.Minute}          // /livez and /readyz: machines ask each second
+	limitBadWebhook = limitRule{name: "webhook_bad", limit: 120, period: time.Minute}     // only callbacks with a bad signature count
+	limitBadKey     = limitRule{name: "api_key_bad", limit: 60, period: 15 * time.Minute} // only API keys that are none of ours count
 
 	// By the rate_class of a method's rule, beside the two above.
 	limitClasses = map[string]limitRule{

@@ -53,6 +53,24 @@ func registrations() []registration {
 			},
 		},
 		{
+			"auth", service(authv1.File_manas_auth_v1_api_key_proto, "ApiKeyService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return authv1.RegisterApiKeyServiceHandlerClient(ctx, m, authv1.NewApiKeyServiceClient(cc))
+			},
+		},
+		{
+			"auth", service(authv1.File_manas_auth_v1_oidc_proto, "OidcService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return authv1.RegisterOidcServiceHandlerClient(ctx, m, authv1.NewOidcServiceClient(cc))
+			},
+		},
+		{
+			"auth", service(authv1.File_manas_auth_v1_legal_proto, "LegalService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return authv1.RegisterLegalServiceHandlerClient(ctx, m, authv1.NewLegalServiceClient(cc))
+			},
+		},
+		{
 			"user", service(userv1.File_manas_user_v1_user_proto, "UserService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return userv1.RegisterUserServiceHandlerClient(ctx, m, userv1.NewUserServiceClient(cc))

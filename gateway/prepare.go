@@ -42,6 +42,10 @@ func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, e
 			return nil, err
 		}
 	}
+	at, err := e.oidcInput(r, rt)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkInput(r, rt, body); err != nil {
 		return nil, err
 	}
@@ -50,6 +54,7 @@ func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, e
 	}
 	ctx := token.NewContext(rpc.WithRequestID(r.Context(), q.id), q.caller)
 	out := scrub(r.WithContext(ctx))
+	out.URL = at
 	if rt.body == nil {
 		body = nil // a body nobody reads
 	}

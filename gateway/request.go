@@ -23,6 +23,8 @@ type request struct {
 
 	raw        string // the access token as sent
 	fromCookie bool   // raw came in the access_token cookie
+	byKey      bool   // an API key was sent; raw is the token that stands for it
+	badKey     bool   // and it is none of ours
 	caller     *token.Caller
 	tokenErr   error // why raw is no good
 

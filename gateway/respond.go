@@ -26,7 +26,11 @@ func (e *Edge) respond(ctx context.Context, w http.ResponseWriter, m proto.Messa
 	if wrapped, ok := m.(interface{ XXX_ResponseBody() any }); ok {
 		answer = wrapped.XXX_ResponseBody()
 	}
+	q.cookieMode = q.cookieMode || goesOn(m)
 	e.handDevice(w, answer, q.cookieMode)
+	if done, err := e.oidcAnswer(w, q, m, answer); done {
+		return err
+	}
 	if q.cookieMode {
 		if err := e.hideTokens(w, answer); err != nil {
 			return err

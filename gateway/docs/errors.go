@@ -62,4 +62,6 @@ var meanings = map[fail.Kind]string{
 	fail.Unavailable:      "Something we need is down. Repeat with growing pauses.",
 	fail.DeadlineExceeded: "The answer took too long, and a change may have happened. Look, or repeat with the same Idempotency-Key.",
 	fail.Internal:         "The fault is ours. Report the requestId.",
+
+	fail.LegalAcceptanceRequired: "An extension of the contract's list: the terms or the privacy notice have a new version. Show what /legal/required names, accept it at /legal/accept, refresh and repeat.",
 }

@@ -17,7 +17,7 @@ type Kind struct {
 }
 
 // The kinds, one for each value of manas.type.v1.Reason; section 9 of the
-// contract says when each is used.
+// contract says when each is used, the docs page when an extension is.
 var (
 	InvalidArgument      = Kind{"INVALID_ARGUMENT", codes.InvalidArgument, http.StatusBadRequest, "Invalid request"}
 	MalformedBody        = Kind{"MALFORMED_BODY", codes.InvalidArgument, http.StatusBadRequest, "Malformed request body"}
@@ -63,6 +63,9 @@ var (
 	Unavailable      = Kind{"UNAVAILABLE", codes.Unavailable, http.StatusServiceUnavailable, "Service unavailable"}
 	DeadlineExceeded = Kind{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, http.StatusGatewayTimeout, "Took too long"}
 	Internal         = Kind{"INTERNAL", codes.Internal, http.StatusInternalServerError, "Internal error"}
+
+	// Extensions of section 9.
+	LegalAcceptanceRequired = Kind{"LEGAL_ACCEPTANCE_REQUIRED", codes.FailedPrecondition, http.StatusPreconditionRequired, "Acceptance of legal documents required"}
 )
 
 // kinds is the contract's list, in its order.
@@ -73,6 +76,7 @@ var kinds = []Kind{
 	AccountSuspended, WeakPassword, MFARequired, StepUpRequired, CSRFFailed, PermissionDenied, SubscriptionRequired,
 	FeatureNotAvailable, QuotaExceeded, RateLimited, IdempotencyKeyReused, IdempotencyInProgress, InvalidSignature,
 	PaymentProviderUnavailable, RefundNotAllowed, Unavailable, DeadlineExceeded, Internal,
+	LegalAcceptanceRequired,
 }
 
 var byReason = index(kinds)

@@ -81,8 +81,14 @@ func Allow(rule *authzv1.Rule, caller *token.Caller, now time.Time) error {
 	if !caller.SignedIn() {
 		return fail.New(fail.Unauthenticated, "sign-in required")
 	}
+	if caller.ByAPIKey() && !openToKeys(rule, permission) {
+		return fail.New(fail.PermissionDenied, "no API key may do this")
+	}
 	if caller.MFAPending && !rule.GetEnrolment() {
 		return fail.New(fail.MFARequired, "a second factor is required")
+	}
+	if caller.LegalPending && !rule.GetBeforeLegal() && !rule.GetEnrolment() {
+		return fail.New(fail.LegalAcceptanceRequired, "accept the current terms and privacy notice first, see /legal/required")
 	}
 	if permission != "" && !caller.Has(permission) {
 		return denied()
@@ -94,6 +100,12 @@ func Allow(rule *authzv1.Rule, caller *token.Caller, now time.Time) error {
 		return fail.New(fail.StepUpRequired, "a recent sign-in is required")
 	}
 	return nil
+}
+
+// openToKeys reports whether an API key may call: what asks for a permission,
+// which a key can hold, or says so itself; never what asks for a person.
+func openToKeys(rule *authzv1.Rule, permission string) bool {
+	return !rule.GetMfa() && rule.GetStepUpSeconds() == 0 && (permission != "" || rule.GetApiKey())
 }
 
 func denied() error { return fail.New(fail.PermissionDenied, "permission denied") }

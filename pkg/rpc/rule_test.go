@@ -24,6 +24,8 @@ func TestAllow(t *testing.T) {
 	user := func(age time.Duration, pending bool, amr ...string) *token.Caller {
 		return &token.Caller{UserID: uuid.UUID{1}, Permissions: []string{"a.b"}, AMR: amr, AuthTime: now.Add(-age), MFAPending: pending}
 	}
+	owing := user(0, false, "pwd")
+	owing.LegalPending = true
 	for _, tt := range []struct {
 		name   string
 		rule   *authzv1.Rule
@@ -47,6 +49,17 @@ func TestAllow(t *testing.T) {
 		{"recovery code", mfa, user(0, false, "pwd", "mfa"), ""},
 		{"fresh", stepUp, user(300*time.Second, false), ""},
 		{"old", stepUp, user(301*time.Second, false), "STEP_UP_REQUIRED"},
+		{"key with the permission", permission("a.b"), user(0, false, token.APIKey), ""},
+		{"key without the permission", permission("a.c"), user(0, false, token.APIKey), "PERMISSION_DENIED"},
+		{"key where a person is meant", authenticated(func(*authzv1.Rule) {}), user(0, false, token.APIKey), "PERMISSION_DENIED"},
+		{"key where keys may", authenticated(func(r *authzv1.Rule) { r.ApiKey = true }), user(0, false, token.APIKey), ""},
+		{"key at a recent sign-in", authenticated(func(r *authzv1.Rule) { r.ApiKey, r.StepUpSeconds = true, 600 }), user(0, false, token.APIKey), "PERMISSION_DENIED"},
+		{"key at a second factor", authenticated(func(r *authzv1.Rule) { r.ApiKey, r.Mfa = true, true }), user(0, false, token.APIKey, "mfa"), "PERMISSION_DENIED"},
+		{"legal owed", permission("a.b"), owing, "LEGAL_ACCEPTANCE_REQUIRED"},
+		{"legal owed, lacks the permission", permission("a.c"), owing, "LEGAL_ACCEPTANCE_REQUIRED"},
+		{"legal owed, open before", authenticated(func(r *authzv1.Rule) { r.BeforeLegal = true }), owing, ""},
+		{"legal owed, enrols", enrol, owing, ""},
+		{"legal owed, public", &authzv1.Rule{Access: &authzv1.Rule_Public{Public: true}}, owing, ""},
 		{"never authenticated", stepUp, &token.Caller{UserID: uuid.UUID{1}}, "STEP_UP_REQUIRED"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -26,22 +26,23 @@ const maxCallerBytes = 16 << 10
 // has one too, with a zero UserID. It is shared between goroutines: never
 // change one taken from a context.
 type Caller struct {
-	UserID      uuid.UUID
-	SessionID   uuid.UUID
-	Roles       []string
-	Permissions []string
-	Plan        string
-	Features    []string
-	Epoch       int64     // authorization epoch of the token
-	AMR         []string  // authentication methods, RFC 8176
-	AuthTime    time.Time // when the person last authenticated
-	ClientIP    string
-	UserAgent   string
-	RequestID   string
-	MFAPending  bool   // a role demands a second factor this session does not hold
-	Raw         string // the bearer token, only for sensitive RPCs
-	Locale      string // en, hi, kn, ta or te
-	Device      string // token of a device seen before; auth alone can tell whether it is one
+	UserID       uuid.UUID
+	SessionID    uuid.UUID
+	Roles        []string
+	Permissions  []string
+	Plan         string
+	Features     []string
+	Epoch        int64     // authorization epoch of the token
+	AMR          []string  // authentication methods, RFC 8176
+	AuthTime     time.Time // when the person last authenticated
+	ClientIP     string
+	UserAgent    string
+	RequestID    string
+	MFAPending   bool   // a role demands a second factor this session does not hold
+	Raw          string // the bearer token, only for sensitive RPCs
+	Locale       string // en, hi, kn, ta or te
+	Device       string // token of a device seen before; auth alone can tell whether it is one
+	LegalPending bool   // the current legal documents are not accepted yet
 }
 
 // SignedIn reports whether there is a user behind the request.
@@ -65,6 +66,13 @@ func HasSecondFactor(amr []string) bool {
 	return has("mfa") || has("hwk") || has("otp") && has("pwd")
 }
 
+// APIKey is the authentication method of a caller who is a program with a key
+// of its owner's; not one of RFC 8176.
+const APIKey = "api_key"
+
+// ByAPIKey reports whether a program is calling, not a person.
+func (c *Caller) ByAPIKey() bool { return c != nil && slices.Contains(c.AMR, APIKey) }
+
 type callerKey struct{}
 
 // NewContext gives ctx the caller.
@@ -82,19 +90,20 @@ func FromContext(ctx context.Context) (*Caller, bool) {
 // Marshal gives the value of MetadataKey.
 func (c *Caller) Marshal() []byte {
 	m := &authzv1.Caller{
-		Roles:       c.Roles,
-		Permissions: c.Permissions,
-		Plan:        c.Plan,
-		Features:    c.Features,
-		Epoch:       c.Epoch,
-		Amr:         c.AMR,
-		ClientIp:    c.ClientIP,
-		UserAgent:   c.UserAgent,
-		RequestId:   c.RequestID,
-		MfaPending:  c.MFAPending,
-		Bearer:      c.Raw,
-		Locale:      c.Locale,
-		Device:      c.Device,
+		Roles:        c.Roles,
+		Permissions:  c.Permissions,
+		Plan:         c.Plan,
+		Features:     c.Features,
+		Epoch:        c.Epoch,
+		Amr:          c.AMR,
+		ClientIp:     c.ClientIP,
+		UserAgent:    c.UserAgent,
+		RequestId:    c.RequestID,
+		MfaPending:   c.MFAPending,
+		Bearer:       c.Raw,
+		Locale:       c.Locale,
+		Device:       c.Device,
+		LegalPending: c.LegalPending,
 	}
 	if c.UserID != uuid.Nil {
 		m.UserId = c.UserID[:]
@@ -124,19 +133,20 @@ func Unmarshal(b []byte) (*Caller, error) {
 		return nil, fmt.Errorf("parse caller: %w", err)
 	}
 	c := &Caller{
-		Roles:       m.GetRoles(),
-		Permissions: m.GetPermissions(),
-		Plan:        m.GetPlan(),
-		Features:    m.GetFeatures(),
-		Epoch:       m.GetEpoch(),
-		AMR:         m.GetAmr(),
-		ClientIP:    m.GetClientIp(),
-		UserAgent:   m.GetUserAgent(),
-		RequestID:   m.GetRequestId(),
-		MFAPending:  m.GetMfaPending(),
-		Raw:         m.GetBearer(),
-		Locale:      m.GetLocale(),
-		Device:      m.GetDevice(),
+		Roles:        m.GetRoles(),
+		Permissions:  m.GetPermissions(),
+		Plan:         m.GetPlan(),
+		Features:     m.GetFeatures(),
+		Epoch:        m.GetEpoch(),
+		AMR:          m.GetAmr(),
+		ClientIP:     m.GetClientIp(),
+		UserAgent:    m.GetUserAgent(),
+		RequestID:    m.GetRequestId(),
+		MFAPending:   m.GetMfaPending(),
+		Raw:          m.GetBearer(),
+		Locale:       m.GetLocale(),
+		Device:       m.GetDevice(),
+		LegalPending: m.GetLegalPending(),
 	}
 	var err error
 	if c.UserID, err = optionalID(m.GetUserId()); err != nil {

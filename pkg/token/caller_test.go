@@ -16,7 +16,7 @@ func fullCaller() *token.Caller {
 		UserID: uuid.UUID{1}, SessionID: uuid.UUID{2}, Roles: []string{"user"}, Permissions: []string{"a.b"},
 		Plan: "free", Features: []string{"mood"}, Epoch: 7, AMR: []string{"pwd", "otp"},
 		AuthTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ClientIP: "127.0.0.9", UserAgent: "x", RequestID: "r",
-		MFAPending: true, Raw: "a.b.c", Locale: "hi",
+		MFAPending: true, Raw: "a.b.c", Locale: "hi", LegalPending: true,
 	}
 }
 

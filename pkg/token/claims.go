@@ -19,23 +19,24 @@ const tokenType = "at+jwt" // RFC 9068
 // id.Format("usr", …), Sid id.Format("ses", …); times are Unix seconds. Nothing
 // that names a person stands in it.
 type Claims struct {
-	Issuer      string   `json:"iss"`
-	Audience    string   `json:"aud"`
-	ClientID    string   `json:"client_id,omitempty"` // RFC 9068 demands one; absent from tokens of older processes
-	Subject     string   `json:"sub"`
-	SessionID   string   `json:"sid"`
-	JTI         string   `json:"jti"`
-	IssuedAt    int64    `json:"iat"`
-	NotBefore   int64    `json:"nbf"`
-	Expires     int64    `json:"exp"`
-	Roles       []string `json:"roles"`
-	Permissions []string `json:"perms"`
-	Plan        string   `json:"plan"`
-	Features    []string `json:"feats"`
-	Epoch       int64    `json:"ep"`
-	AMR         []string `json:"amr"`
-	AuthTime    int64    `json:"auth_time"`
-	MFAPending  bool     `json:"mfa_pending,omitempty"` // a role demands a factor the session lacks
+	Issuer       string   `json:"iss"`
+	Audience     string   `json:"aud"`
+	ClientID     string   `json:"client_id,omitempty"` // RFC 9068 demands one; absent from tokens of older processes
+	Subject      string   `json:"sub"`
+	SessionID    string   `json:"sid"`
+	JTI          string   `json:"jti"`
+	IssuedAt     int64    `json:"iat"`
+	NotBefore    int64    `json:"nbf"`
+	Expires      int64    `json:"exp"`
+	Roles        []string `json:"roles"`
+	Permissions  []string `json:"perms"`
+	Plan         string   `json:"plan"`
+	Features     []string `json:"feats"`
+	Epoch        int64    `json:"ep"`
+	AMR          []string `json:"amr"`
+	AuthTime     int64    `json:"auth_time"`
+	MFAPending   bool     `json:"mfa_pending,omitempty"`   // a role demands a factor the session lacks
+	LegalPending bool     `json:"legal_pending,omitempty"` // the current legal documents are not accepted yet
 }
 
 // Caller turns verified claims into a caller. Address, user agent, request id
@@ -50,16 +51,17 @@ func (c *Claims) Caller() (*Caller, error) {
 		return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse sid: %w", err))
 	}
 	return &Caller{
-		UserID:      user,
-		SessionID:   session,
-		Roles:       c.Roles,
-		Permissions: c.Permissions,
-		Plan:        c.Plan,
-		Features:    c.Features,
-		Epoch:       c.Epoch,
-		AMR:         c.AMR,
-		AuthTime:    time.Unix(c.AuthTime, 0).UTC(),
-		MFAPending:  c.MFAPending,
+		UserID:       user,
+		SessionID:    session,
+		Roles:        c.Roles,
+		Permissions:  c.Permissions,
+		Plan:         c.Plan,
+		Features:     c.Features,
+		Epoch:        c.Epoch,
+		AMR:          c.AMR,
+		AuthTime:     time.Unix(c.AuthTime, 0).UTC(),
+		MFAPending:   c.MFAPending,
+		LegalPending: c.LegalPending,
 	}, nil
 }
 

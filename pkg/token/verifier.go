@@ -145,6 +145,8 @@ func (v *Verifier) check(s *keyState, raw string, now time.Time) (*Claims, error
 		return nil, err
 	}
 	switch {
+	case v.issuer == "" || v.audience == "": // nothing to check against is no reason to check nothing
+		return nil, errors.New("verifier without issuer or audience")
 	case c.Issuer != v.issuer:
 		return nil, errors.New("wrong issuer")
 	case c.Audience != v.audience:

@@ -25,6 +25,8 @@ type account struct {
 	Features        []string
 	CreatedAt       time.Time
 	LastLoginAt     *time.Time
+	AcceptedTerms   string
+	AcceptedPrivacy string
 	Roles           []string
 	Permissions     []string
 	Level           int

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -54,12 +55,13 @@ type Config struct {
 	Audience         string          `desc:"aud of access tokens"                                                        env:"TOKEN_AUDIENCE"              envDefault:"manas360-api"`
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
 	MessagesDir      string          `desc:"where messages are written instead of sent, one file each; never in production" env:"MESSAGES_DIR"`
-	PublicURL        string          `desc:"where people reach us; links in mail begin with it, and are left out without it" env:"PUBLIC_URL"`
+	PublicURL        string          `desc:"where people reach us; links in mail begin with it, and providers send browsers back there" env:"PUBLIC_URL"`
 	WebAuthnRPID     string          `desc:"domain that passkeys belong to"                                                  env:"WEBAUTHN_RP_ID"              envDefault:"localhost"`
 	WebAuthnOrigins  []string        `desc:"origins that may use passkeys, separated by commas; PUBLIC_URL when empty"          env:"WEBAUTHN_ORIGINS"`
 	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
 	OTPCountries     []string        `desc:"countries whose numbers codes are sent to, ISO 3166"                            env:"OTP_COUNTRIES"               envDefault:"IN"`
 	PrivacyVersion   string          `desc:"current privacy notice"                                                      env:"PRIVACY_VERSION"             envDefault:"2026-01"`
+	OIDCProviders    string          `desc:"who can be signed in with: JSON list of {name, issuer, clientId, clientSecret, scopes}" env:"OIDC_PROVIDERS" secret:"true"`
 }
 
 // Validate refuses secrets too short or equal, and a service that cannot mail.
@@ -75,7 +77,24 @@ func (c *Config) Validate() error {
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkAudience(), c.checkOIDC())...)
+}
+
+// checkAudience refuses to start without the two names that keep other
+// people's tokens out.
+func (c *Config) checkAudience() error {
+	if c.Issuer == "" || c.Audience == "" {
+		return errors.New("TOKEN_ISSUER, TOKEN_AUDIENCE: must not be empty")
+	}
+	return nil
+}
+
+func (c *Config) checkOIDC() error {
+	list, err := parseProviders(c.OIDCProviders)
+	if len(list) > 0 && !safeURL(c.PublicURL) {
+		err = errors.Join(err, errors.New("PUBLIC_URL: must be an https address when there are OIDC_PROVIDERS"))
+	}
+	return err
 }
 
 func checkSecrets(access, refresh string) error {
@@ -115,6 +134,7 @@ type Service struct {
 	posted     posted
 	drain      time.Duration // for what is on its way at the end
 	rest       func(ctx context.Context, d time.Duration)
+	providers  map[string]*idp // to sign in with, by name; never changed
 }
 
 // Deps is what New takes from outside.
@@ -192,6 +212,8 @@ func New(c Config, d Deps) *Service {
 	s.rest = rest
 	s.party, _ = newRelyingParty(c) // Validate has made one of the same
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
+	list, _ := parseProviders(c.OIDCProviders) // Validate has refused what is wrong with it
+	s.providers = newProviders(list, strings.TrimSuffix(c.PublicURL, "/"), d.Now)
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
 	return s
 }

@@ -23,6 +23,7 @@ type secrets struct {
 	codes, handles, recovery, throttle []byte // JWT_REFRESH_SECRET: what is only compared
 	oneTime                            []byte
 	refresh, devices                   []byte
+	apiKeys, flows                     []byte
 }
 
 func newSecrets(access, refresh string) secrets {
@@ -38,6 +39,8 @@ func newSecrets(access, refresh string) secrets {
 		throttle: derive([]byte(refresh), nil, "manas360 throttle"),
 		refresh:  derive([]byte(refresh), nil, "manas360 refresh token"),
 		devices:  derive([]byte(refresh), nil, "manas360 device"),
+		apiKeys:  derive([]byte(refresh), nil, "manas360 api key"),
+		flows:    derive([]byte(refresh), nil, "manas360 sign-in at a provider"),
 	}
 }
 

@@ -21,6 +21,9 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	authv1.RegisterAuthServiceServer(g, &publicServer{Service: s})
 	authv1.RegisterCredentialServiceServer(g, &credentialServer{Service: s})
 	authv1.RegisterPasskeyServiceServer(g, &passkeyServer{Service: s})
+	authv1.RegisterApiKeyServiceServer(g, &apiKeyServer{Service: s})
+	authv1.RegisterOidcServiceServer(g, &oidcServer{Service: s})
+	authv1.RegisterLegalServiceServer(g, &legalServer{Service: s})
 	authv1.RegisterAuthInternalServiceServer(g, &internalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }

@@ -13,7 +13,7 @@ import (
 // something changes carries the old epoch and is stale at once.
 const accountColumns = `
 SELECT a.id, a.email, a.email_verified_at, a.phone, a.state, a.first_name, a.last_name, a.locale, a.epoch, a.version,
-       a.plan, a.features, a.created_at, a.last_login_at, r.roles, r.level, r.needs_mfa, p.permissions,
+       a.plan, a.features, a.created_at, a.last_login_at, a.accepted_terms, a.accepted_privacy, r.roles, r.level, r.needs_mfa, p.permissions,
        EXISTS (SELECT 1 FROM auth.totp AS t WHERE t.account_id = a.id AND t.confirmed_at IS NOT NULL)
        OR EXISTS (SELECT 1 FROM auth.passkey AS k WHERE k.account_id = a.id) AS has_factor
   FROM auth.account AS a
@@ -54,8 +54,8 @@ func (s *Service) credential(ctx context.Context, q pg.Querier, id uuid.UUID) (s
 }
 
 const insertAccount = `
-INSERT INTO auth.account (id, email, email_verified_at, phone, first_name, last_name, locale, accepted_terms, created_at, updated_at)
-VALUES (@id, @email, @now, @phone, @first_name, @last_name, @locale, @accepted_terms, @now, @now)
+INSERT INTO auth.account (id, email, email_verified_at, phone, first_name, last_name, locale, accepted_terms, accepted_privacy, created_at, updated_at)
+VALUES (@id, @email, @now, @phone, @first_name, @last_name, @locale, @accepted_terms, @accepted_privacy, @now, @now)
     ON CONFLICT (email) DO NOTHING`
 
 const insertPHC = `
@@ -66,19 +66,21 @@ const insertRole = `
 INSERT INTO auth.account_role (account_id, role, granted_at)
 SELECT @id, r, @now FROM unnest(@roles::text[]) AS r`
 
-// makeAccount writes a proved account with password and roles. taken says that
-// the address has one already.
+// makeAccount writes a proved account with roles and, unless phc is empty, a
+// password. taken says that the address has one already.
 func (s *Service) makeAccount(ctx context.Context, tx pg.Tx, p person, phc string, roles []string, now time.Time) (a account, taken bool, err error) {
 	id := s.ids.New()
 	n, err := run(ctx, tx, "insert an account", insertAccount, args{
 		"id": id, "email": p.Email, "phone": p.Phone, "first_name": p.FirstName, "last_name": p.LastName,
-		"locale": p.Locale, "accepted_terms": p.AcceptedTerms, "now": now,
+		"locale": p.Locale, "accepted_terms": p.AcceptedTerms, "accepted_privacy": s.privacyOf(p), "now": now,
 	})
 	if err != nil || n == 0 {
 		return a, n == 0, err
 	}
-	if _, err := run(ctx, tx, "insert a credential", insertPHC, args{"id": id, "phc": phc, "now": now}); err != nil {
-		return a, false, err
+	if phc != "" {
+		if _, err := run(ctx, tx, "insert a credential", insertPHC, args{"id": id, "phc": phc, "now": now}); err != nil {
+			return a, false, err
+		}
 	}
 	if _, err := run(ctx, tx, "insert roles", insertRole, args{"id": id, "roles": roles, "now": now}); err != nil {
 		return a, false, err

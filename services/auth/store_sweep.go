@@ -16,6 +16,8 @@ const (
 	sweepContents      = `UPDATE auth.message SET content = NULL WHERE content IS NOT NULL AND created_at < @before`
 	sweepCeremonies    = `DELETE FROM auth.passkey_ceremony WHERE expires_at < @before`
 	sweepDevices       = `DELETE FROM auth.device WHERE last_seen_at < @before`
+	sweepKeyRows       = `DELETE FROM auth.api_key WHERE expires_at < @before`
+	sweepFlows         = `DELETE FROM auth.oidc_flow WHERE expires_at < @before`
 	sweepInbox         = `DELETE FROM auth.inbox WHERE processed_at < @before`
 )
 
@@ -37,6 +39,8 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		{sweepInbox, 30 * day},   // no outbox repeats a delivery that late
 		{sweepDevices, deviceLife},
 		{sweepCeremonies, day},
+		{sweepKeyRows, 30 * day},
+		{sweepFlows, day},
 	} {
 		if _, err := run(ctx, s.db.Pool, "sweep", x.sql, args{"before": now.Add(-x.keep)}); err != nil {
 			return err

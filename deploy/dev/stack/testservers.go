@@ -62,9 +62,23 @@ func (s *Stack) TestServers(ctx context.Context, command []string, environ []str
 		return 1, err
 	}
 	defer removeSocketDirOf(p)
+	s.installNode(ctx)
 	env := append(without(environ, "MANAS_TEST_PG", "MANAS_TEST_REDIS", "MANAS_TEST_REQUIRE"),
 		"MANAS_TEST_PG="+p.adminURL, "MANAS_TEST_REDIS="+r.addr(), "MANAS_TEST_REQUIRE=1")
 	return s.runCommand(ctx, command, env)
+}
+
+// installNode brings node and npm, which run a real OpenID provider for the tests. Where it cannot, those
+// tests say what they lack.
+func (s *Stack) installNode(ctx context.Context) {
+	for program, name := range map[string]string{"node": "nodejs", "npm": "npm"} {
+		if _, err := exec.LookPath(program); err == nil {
+			continue
+		}
+		if err := s.apt(ctx, name); err != nil {
+			s.say("%s is missing and could not be installed (%v): tests that need it will fail", program, err)
+		}
+	}
 }
 
 // runCommand gives the command our terminal, and passes on the wish to stop.

@@ -2991,7 +2991,7 @@ var File_manas_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x18manas/auth/v1/auth.proto\x12\rmanas.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\x11\n" +
+	"\x18manas/auth/v1/auth.proto\x12\rmanas.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmanas/auth/v1/api_key.proto\x1a\x1amanas/authz/v1/authz.proto\"\x11\n" +
 	"\x0fGetLegalRequest\"\xcb\x01\n" +
 	"\x10GetLegalResponse\x12C\n" +
 	"\x05terms\x18\x01 \x01(\v2-.manas.auth.v1.GetLegalResponse.LegalDocumentR\x05terms\x12G\n" +
@@ -3250,9 +3250,10 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"CreateTotp\x12 .manas.auth.v1.CreateTotpRequest\x1a!.manas.auth.v1.CreateTotpResponse\"9\xc2\xcb\x18\x180\x01@\xd8\x04`\xc9\x01j\n" +
 	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\"\x15/api/v1/auth/mfa/totp\x12\x97\x01\n" +
 	"\vConfirmTotp\x12!.manas.auth.v1.ConfirmTotpRequest\x1a\".manas.auth.v1.ConfirmTotpResponse\"A\xc2\xcb\x18\x150\x01@\xd8\x04j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/auth/mfa/totp/confirm2\xf7\x05\n" +
+	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/auth/mfa/totp/confirm2\xe7\x06\n" +
 	"\x13AuthInternalService\x12\x84\x01\n" +
-	"\aGetKeys\x12\x1d.manas.auth.v1.GetKeysRequest\x1a\x1e.manas.auth.v1.GetKeysResponse\":\xc2\xcb\x186*\agateway*\x04user*\fsubscription*\apayment*\x05audit*\x05admin \x01\x12q\n" +
+	"\aGetKeys\x12\x1d.manas.auth.v1.GetKeysRequest\x1a\x1e.manas.auth.v1.GetKeysResponse\":\xc2\xcb\x186*\agateway*\x04user*\fsubscription*\apayment*\x05audit*\x05admin \x01\x12n\n" +
+	"\x0eExchangeApiKey\x12$.manas.auth.v1.ExchangeApiKeyRequest\x1a%.manas.auth.v1.ExchangeApiKeyResponse\"\x0f\xc2\xcb\x18\v*\agateway \x01\x12q\n" +
 	"\x0fListAuthzEvents\x12%.manas.auth.v1.ListAuthzEventsRequest\x1a&.manas.auth.v1.ListAuthzEventsResponse\"\x0f\xc2\xcb\x18\v*\agateway \x01\x12f\n" +
 	"\n" +
 	"GetAccount\x12 .manas.auth.v1.GetAccountRequest\x1a!.manas.auth.v1.GetAccountResponse\"\x13\xc2\xcb\x18\x0f*\x04user*\x05admin \x01\x12t\n" +
@@ -3326,6 +3327,8 @@ var file_manas_auth_v1_auth_proto_goTypes = []any{
 	(*RevokeSessionResponse)(nil),          // 48: manas.auth.v1.RevokeSessionResponse
 	(*GetLegalResponse_LegalDocument)(nil), // 49: manas.auth.v1.GetLegalResponse.LegalDocument
 	(*timestamppb.Timestamp)(nil),          // 50: google.protobuf.Timestamp
+	(*ExchangeApiKeyRequest)(nil),          // 51: manas.auth.v1.ExchangeApiKeyRequest
+	(*ExchangeApiKeyResponse)(nil),         // 52: manas.auth.v1.ExchangeApiKeyResponse
 }
 var file_manas_auth_v1_auth_proto_depIdxs = []int32{
 	49, // 0: manas.auth.v1.GetLegalResponse.terms:type_name -> manas.auth.v1.GetLegalResponse.LegalDocument
@@ -3370,32 +3373,34 @@ var file_manas_auth_v1_auth_proto_depIdxs = []int32{
 	19, // 39: manas.auth.v1.AuthService.CreateTotp:input_type -> manas.auth.v1.CreateTotpRequest
 	21, // 40: manas.auth.v1.AuthService.ConfirmTotp:input_type -> manas.auth.v1.ConfirmTotpRequest
 	23, // 41: manas.auth.v1.AuthInternalService.GetKeys:input_type -> manas.auth.v1.GetKeysRequest
-	25, // 42: manas.auth.v1.AuthInternalService.ListAuthzEvents:input_type -> manas.auth.v1.ListAuthzEventsRequest
-	29, // 43: manas.auth.v1.AuthInternalService.GetAccount:input_type -> manas.auth.v1.GetAccountRequest
-	31, // 44: manas.auth.v1.AuthInternalService.ListAccounts:input_type -> manas.auth.v1.ListAccountsRequest
-	33, // 45: manas.auth.v1.AuthInternalService.SuspendAccount:input_type -> manas.auth.v1.SuspendAccountRequest
-	35, // 46: manas.auth.v1.AuthInternalService.ReactivateAccount:input_type -> manas.auth.v1.ReactivateAccountRequest
-	4,  // 47: manas.auth.v1.AuthService.GetLegal:output_type -> manas.auth.v1.GetLegalResponse
-	6,  // 48: manas.auth.v1.AuthService.Register:output_type -> manas.auth.v1.RegisterResponse
-	41, // 49: manas.auth.v1.AuthService.Verify:output_type -> manas.auth.v1.VerifyResponse
-	44, // 50: manas.auth.v1.AuthService.Login:output_type -> manas.auth.v1.LoginResponse
-	45, // 51: manas.auth.v1.AuthService.AdminLogin:output_type -> manas.auth.v1.AdminLoginResponse
-	42, // 52: manas.auth.v1.AuthService.VerifyMfa:output_type -> manas.auth.v1.VerifyMfaResponse
-	43, // 53: manas.auth.v1.AuthService.Refresh:output_type -> manas.auth.v1.RefreshResponse
-	46, // 54: manas.auth.v1.AuthService.Logout:output_type -> manas.auth.v1.LogoutResponse
-	47, // 55: manas.auth.v1.AuthService.LogoutAll:output_type -> manas.auth.v1.LogoutAllResponse
-	16, // 56: manas.auth.v1.AuthService.ListSessions:output_type -> manas.auth.v1.ListSessionsResponse
-	48, // 57: manas.auth.v1.AuthService.RevokeSession:output_type -> manas.auth.v1.RevokeSessionResponse
-	20, // 58: manas.auth.v1.AuthService.CreateTotp:output_type -> manas.auth.v1.CreateTotpResponse
-	22, // 59: manas.auth.v1.AuthService.ConfirmTotp:output_type -> manas.auth.v1.ConfirmTotpResponse
-	24, // 60: manas.auth.v1.AuthInternalService.GetKeys:output_type -> manas.auth.v1.GetKeysResponse
-	26, // 61: manas.auth.v1.AuthInternalService.ListAuthzEvents:output_type -> manas.auth.v1.ListAuthzEventsResponse
-	30, // 62: manas.auth.v1.AuthInternalService.GetAccount:output_type -> manas.auth.v1.GetAccountResponse
-	32, // 63: manas.auth.v1.AuthInternalService.ListAccounts:output_type -> manas.auth.v1.ListAccountsResponse
-	34, // 64: manas.auth.v1.AuthInternalService.SuspendAccount:output_type -> manas.auth.v1.SuspendAccountResponse
-	36, // 65: manas.auth.v1.AuthInternalService.ReactivateAccount:output_type -> manas.auth.v1.ReactivateAccountResponse
-	47, // [47:66] is the sub-list for method output_type
-	28, // [28:47] is the sub-list for method input_type
+	51, // 42: manas.auth.v1.AuthInternalService.ExchangeApiKey:input_type -> manas.auth.v1.ExchangeApiKeyRequest
+	25, // 43: manas.auth.v1.AuthInternalService.ListAuthzEvents:input_type -> manas.auth.v1.ListAuthzEventsRequest
+	29, // 44: manas.auth.v1.AuthInternalService.GetAccount:input_type -> manas.auth.v1.GetAccountRequest
+	31, // 45: manas.auth.v1.AuthInternalService.ListAccounts:input_type -> manas.auth.v1.ListAccountsRequest
+	33, // 46: manas.auth.v1.AuthInternalService.SuspendAccount:input_type -> manas.auth.v1.SuspendAccountRequest
+	35, // 47: manas.auth.v1.AuthInternalService.ReactivateAccount:input_type -> manas.auth.v1.ReactivateAccountRequest
+	4,  // 48: manas.auth.v1.AuthService.GetLegal:output_type -> manas.auth.v1.GetLegalResponse
+	6,  // 49: manas.auth.v1.AuthService.Register:output_type -> manas.auth.v1.RegisterResponse
+	41, // 50: manas.auth.v1.AuthService.Verify:output_type -> manas.auth.v1.VerifyResponse
+	44, // 51: manas.auth.v1.AuthService.Login:output_type -> manas.auth.v1.LoginResponse
+	45, // 52: manas.auth.v1.AuthService.AdminLogin:output_type -> manas.auth.v1.AdminLoginResponse
+	42, // 53: manas.auth.v1.AuthService.VerifyMfa:output_type -> manas.auth.v1.VerifyMfaResponse
+	43, // 54: manas.auth.v1.AuthService.Refresh:output_type -> manas.auth.v1.RefreshResponse
+	46, // 55: manas.auth.v1.AuthService.Logout:output_type -> manas.auth.v1.LogoutResponse
+	47, // 56: manas.auth.v1.AuthService.LogoutAll:output_type -> manas.auth.v1.LogoutAllResponse
+	16, // 57: manas.auth.v1.AuthService.ListSessions:output_type -> manas.auth.v1.ListSessionsResponse
+	48, // 58: manas.auth.v1.AuthService.RevokeSession:output_type -> manas.auth.v1.RevokeSessionResponse
+	20, // 59: manas.auth.v1.AuthService.CreateTotp:output_type -> manas.auth.v1.CreateTotpResponse
+	22, // 60: manas.auth.v1.AuthService.ConfirmTotp:output_type -> manas.auth.v1.ConfirmTotpResponse
+	24, // 61: manas.auth.v1.AuthInternalService.GetKeys:output_type -> manas.auth.v1.GetKeysResponse
+	52, // 62: manas.auth.v1.AuthInternalService.ExchangeApiKey:output_type -> manas.auth.v1.ExchangeApiKeyResponse
+	26, // 63: manas.auth.v1.AuthInternalService.ListAuthzEvents:output_type -> manas.auth.v1.ListAuthzEventsResponse
+	30, // 64: manas.auth.v1.AuthInternalService.GetAccount:output_type -> manas.auth.v1.GetAccountResponse
+	32, // 65: manas.auth.v1.AuthInternalService.ListAccounts:output_type -> manas.auth.v1.ListAccountsResponse
+	34, // 66: manas.auth.v1.AuthInternalService.SuspendAccount:output_type -> manas.auth.v1.SuspendAccountResponse
+	36, // 67: manas.auth.v1.AuthInternalService.ReactivateAccount:output_type -> manas.auth.v1.ReactivateAccountResponse
+	48, // [48:68] is the sub-list for method output_type
+	28, // [28:48] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -3406,6 +3411,7 @@ func file_manas_auth_v1_auth_proto_init() {
 	if File_manas_auth_v1_auth_proto != nil {
 		return
 	}
+	file_manas_auth_v1_api_key_proto_init()
 	file_manas_auth_v1_auth_proto_msgTypes[2].OneofWrappers = []any{}
 	file_manas_auth_v1_auth_proto_msgTypes[5].OneofWrappers = []any{}
 	file_manas_auth_v1_auth_proto_msgTypes[9].OneofWrappers = []any{}

@@ -633,6 +633,7 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	AuthInternalService_GetKeys_FullMethodName           = "/manas.auth.v1.AuthInternalService/GetKeys"
+	AuthInternalService_ExchangeApiKey_FullMethodName    = "/manas.auth.v1.AuthInternalService/ExchangeApiKey"
 	AuthInternalService_ListAuthzEvents_FullMethodName   = "/manas.auth.v1.AuthInternalService/ListAuthzEvents"
 	AuthInternalService_GetAccount_FullMethodName        = "/manas.auth.v1.AuthInternalService/GetAccount"
 	AuthInternalService_ListAccounts_FullMethodName      = "/manas.auth.v1.AuthInternalService/ListAccounts"
@@ -648,6 +649,10 @@ const (
 type AuthInternalServiceClient interface {
 	// GetKeys answers the public signing keys as a JSON Web Key Set.
 	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error)
+	// ExchangeApiKey gives a short-lived access token for a key. Fails with
+	// INVALID_TOKEN for one that is not ours, TOKEN_REVOKED for one that has
+	// ended or whose owner may not sign in.
+	ExchangeApiKey(ctx context.Context, in *ExchangeApiKeyRequest, opts ...grpc.CallOption) (*ExchangeApiKeyResponse, error)
 	// ListAuthzEvents answers what has been revoked or made stale since a
 	// moment; the truth behind the Redis push. Pages by cursor.
 	ListAuthzEvents(ctx context.Context, in *ListAuthzEventsRequest, opts ...grpc.CallOption) (*ListAuthzEventsResponse, error)
@@ -674,6 +679,16 @@ func (c *authInternalServiceClient) GetKeys(ctx context.Context, in *GetKeysRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetKeysResponse)
 	err := c.cc.Invoke(ctx, AuthInternalService_GetKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authInternalServiceClient) ExchangeApiKey(ctx context.Context, in *ExchangeApiKeyRequest, opts ...grpc.CallOption) (*ExchangeApiKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeApiKeyResponse)
+	err := c.cc.Invoke(ctx, AuthInternalService_ExchangeApiKey_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -738,6 +753,10 @@ func (c *authInternalServiceClient) ReactivateAccount(ctx context.Context, in *R
 type AuthInternalServiceServer interface {
 	// GetKeys answers the public signing keys as a JSON Web Key Set.
 	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
+	// ExchangeApiKey gives a short-lived access token for a key. Fails with
+	// INVALID_TOKEN for one that is not ours, TOKEN_REVOKED for one that has
+	// ended or whose owner may not sign in.
+	ExchangeApiKey(context.Context, *ExchangeApiKeyRequest) (*ExchangeApiKeyResponse, error)
 	// ListAuthzEvents answers what has been revoked or made stale since a
 	// moment; the truth behind the Redis push. Pages by cursor.
 	ListAuthzEvents(context.Context, *ListAuthzEventsRequest) (*ListAuthzEventsResponse, error)
@@ -762,6 +781,9 @@ type UnimplementedAuthInternalServiceServer struct{}
 
 func (UnimplementedAuthInternalServiceServer) GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetKeys not implemented")
+}
+func (UnimplementedAuthInternalServiceServer) ExchangeApiKey(context.Context, *ExchangeApiKeyRequest) (*ExchangeApiKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeApiKey not implemented")
 }
 func (UnimplementedAuthInternalServiceServer) ListAuthzEvents(context.Context, *ListAuthzEventsRequest) (*ListAuthzEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAuthzEvents not implemented")
@@ -813,6 +835,24 @@ func _AuthInternalService_GetKeys_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AuthInternalServiceServer).GetKeys(ctx, req.(*GetKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthInternalService_ExchangeApiKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeApiKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthInternalServiceServer).ExchangeApiKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthInternalService_ExchangeApiKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthInternalServiceServer).ExchangeApiKey(ctx, req.(*ExchangeApiKeyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -917,6 +957,10 @@ var AuthInternalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetKeys",
 			Handler:    _AuthInternalService_GetKeys_Handler,
+		},
+		{
+			MethodName: "ExchangeApiKey",
+			Handler:    _AuthInternalService_ExchangeApiKey_Handler,
 		},
 		{
 			MethodName: "ListAuthzEvents",

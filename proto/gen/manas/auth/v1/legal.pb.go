@@ -7,6 +7,9 @@
 package authv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/manas360/platform/proto/gen/manas/authz/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -21,6 +24,190 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// GetRequiredLegalRequest is empty.
+type GetRequiredLegalRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRequiredLegalRequest) Reset() {
+	*x = GetRequiredLegalRequest{}
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRequiredLegalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRequiredLegalRequest) ProtoMessage() {}
+
+func (x *GetRequiredLegalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRequiredLegalRequest.ProtoReflect.Descriptor instead.
+func (*GetRequiredLegalRequest) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{0}
+}
+
+// GetRequiredLegalResponse names what is owed.
+type GetRequiredLegalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Terms of service, if owed.
+	Terms *GetLegalResponse_LegalDocument `protobuf:"bytes,1,opt,name=terms,proto3" json:"terms,omitempty"`
+	// Privacy notice, if owed.
+	Privacy       *GetLegalResponse_LegalDocument `protobuf:"bytes,2,opt,name=privacy,proto3" json:"privacy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRequiredLegalResponse) Reset() {
+	*x = GetRequiredLegalResponse{}
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRequiredLegalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRequiredLegalResponse) ProtoMessage() {}
+
+func (x *GetRequiredLegalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRequiredLegalResponse.ProtoReflect.Descriptor instead.
+func (*GetRequiredLegalResponse) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetRequiredLegalResponse) GetTerms() *GetLegalResponse_LegalDocument {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *GetRequiredLegalResponse) GetPrivacy() *GetLegalResponse_LegalDocument {
+	if x != nil {
+		return x.Privacy
+	}
+	return nil
+}
+
+// AcceptLegalRequest names the versions accepted, at least one.
+type AcceptLegalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the terms that GET /legal names.
+	Terms *string `protobuf:"bytes,1,opt,name=terms,proto3,oneof" json:"terms,omitempty"`
+	// Version of the privacy notice that GET /legal names.
+	Privacy       *string `protobuf:"bytes,2,opt,name=privacy,proto3,oneof" json:"privacy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptLegalRequest) Reset() {
+	*x = AcceptLegalRequest{}
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptLegalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptLegalRequest) ProtoMessage() {}
+
+func (x *AcceptLegalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptLegalRequest.ProtoReflect.Descriptor instead.
+func (*AcceptLegalRequest) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AcceptLegalRequest) GetTerms() string {
+	if x != nil && x.Terms != nil {
+		return *x.Terms
+	}
+	return ""
+}
+
+func (x *AcceptLegalRequest) GetPrivacy() string {
+	if x != nil && x.Privacy != nil {
+		return *x.Privacy
+	}
+	return ""
+}
+
+// AcceptLegalResponse is empty; REST answers 204.
+type AcceptLegalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptLegalResponse) Reset() {
+	*x = AcceptLegalResponse{}
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptLegalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptLegalResponse) ProtoMessage() {}
+
+func (x *AcceptLegalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptLegalResponse.ProtoReflect.Descriptor instead.
+func (*AcceptLegalResponse) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{3}
+}
 
 // LegalAccepted is the event of documents accepted after registration.
 type LegalAccepted struct {
@@ -39,7 +226,7 @@ type LegalAccepted struct {
 
 func (x *LegalAccepted) Reset() {
 	*x = LegalAccepted{}
-	mi := &file_manas_auth_v1_legal_proto_msgTypes[0]
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -51,7 +238,7 @@ func (x *LegalAccepted) String() string {
 func (*LegalAccepted) ProtoMessage() {}
 
 func (x *LegalAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_legal_proto_msgTypes[0]
+	mi := &file_manas_auth_v1_legal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -64,7 +251,7 @@ func (x *LegalAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LegalAccepted.ProtoReflect.Descriptor instead.
 func (*LegalAccepted) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{0}
+	return file_manas_auth_v1_legal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LegalAccepted) GetUserId() []byte {
@@ -99,13 +286,28 @@ var File_manas_auth_v1_legal_proto protoreflect.FileDescriptor
 
 const file_manas_auth_v1_legal_proto_rawDesc = "" +
 	"\n" +
-	"\x19manas/auth/v1/legal.proto\x12\rmanas.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n" +
+	"\x19manas/auth/v1/legal.proto\x12\rmanas.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18manas/auth/v1/auth.proto\x1a\x1amanas/authz/v1/authz.proto\"\x19\n" +
+	"\x17GetRequiredLegalRequest\"\xa8\x01\n" +
+	"\x18GetRequiredLegalResponse\x12C\n" +
+	"\x05terms\x18\x01 \x01(\v2-.manas.auth.v1.GetLegalResponse.LegalDocumentR\x05terms\x12G\n" +
+	"\aprivacy\x18\x02 \x01(\v2-.manas.auth.v1.GetLegalResponse.LegalDocumentR\aprivacy\"z\n" +
+	"\x12AcceptLegalRequest\x12$\n" +
+	"\x05terms\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 H\x00R\x05terms\x88\x01\x01\x12(\n" +
+	"\aprivacy\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 H\x01R\aprivacy\x88\x01\x01B\b\n" +
+	"\x06_termsB\n" +
+	"\n" +
+	"\b_privacy\"\x15\n" +
+	"\x13AcceptLegalResponse\"\x95\x01\n" +
 	"\rLegalAccepted\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x14\n" +
 	"\x05terms\x18\x02 \x01(\tR\x05terms\x12\x18\n" +
 	"\aprivacy\x18\x03 \x01(\tR\aprivacy\x12;\n" +
 	"\vaccepted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"acceptedAtB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
+	"acceptedAt2\xa5\x02\n" +
+	"\fLegalService\x12\x8e\x01\n" +
+	"\x10GetRequiredLegal\x12&.manas.auth.v1.GetRequiredLegalRequest\x1a'.manas.auth.v1.GetRequiredLegalResponse\")\xc2\xcb\x18\ap\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/legal/required\x12\x83\x01\n" +
+	"\vAcceptLegal\x12!.manas.auth.v1.AcceptLegalRequest\x1a\".manas.auth.v1.AcceptLegalResponse\"-\xc2\xcb\x18\n" +
+	"`\xcc\x01p\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/legal/acceptB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 
 var (
 	file_manas_auth_v1_legal_proto_rawDescOnce sync.Once
@@ -119,18 +321,29 @@ func file_manas_auth_v1_legal_proto_rawDescGZIP() []byte {
 	return file_manas_auth_v1_legal_proto_rawDescData
 }
 
-var file_manas_auth_v1_legal_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_manas_auth_v1_legal_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_manas_auth_v1_legal_proto_goTypes = []any{
-	(*LegalAccepted)(nil),         // 0: manas.auth.v1.LegalAccepted
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*GetRequiredLegalRequest)(nil),        // 0: manas.auth.v1.GetRequiredLegalRequest
+	(*GetRequiredLegalResponse)(nil),       // 1: manas.auth.v1.GetRequiredLegalResponse
+	(*AcceptLegalRequest)(nil),             // 2: manas.auth.v1.AcceptLegalRequest
+	(*AcceptLegalResponse)(nil),            // 3: manas.auth.v1.AcceptLegalResponse
+	(*LegalAccepted)(nil),                  // 4: manas.auth.v1.LegalAccepted
+	(*GetLegalResponse_LegalDocument)(nil), // 5: manas.auth.v1.GetLegalResponse.LegalDocument
+	(*timestamppb.Timestamp)(nil),          // 6: google.protobuf.Timestamp
 }
 var file_manas_auth_v1_legal_proto_depIdxs = []int32{
-	1, // 0: manas.auth.v1.LegalAccepted.accepted_at:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	5, // 0: manas.auth.v1.GetRequiredLegalResponse.terms:type_name -> manas.auth.v1.GetLegalResponse.LegalDocument
+	5, // 1: manas.auth.v1.GetRequiredLegalResponse.privacy:type_name -> manas.auth.v1.GetLegalResponse.LegalDocument
+	6, // 2: manas.auth.v1.LegalAccepted.accepted_at:type_name -> google.protobuf.Timestamp
+	0, // 3: manas.auth.v1.LegalService.GetRequiredLegal:input_type -> manas.auth.v1.GetRequiredLegalRequest
+	2, // 4: manas.auth.v1.LegalService.AcceptLegal:input_type -> manas.auth.v1.AcceptLegalRequest
+	1, // 5: manas.auth.v1.LegalService.GetRequiredLegal:output_type -> manas.auth.v1.GetRequiredLegalResponse
+	3, // 6: manas.auth.v1.LegalService.AcceptLegal:output_type -> manas.auth.v1.AcceptLegalResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_manas_auth_v1_legal_proto_init() }
@@ -138,15 +351,17 @@ func file_manas_auth_v1_legal_proto_init() {
 	if File_manas_auth_v1_legal_proto != nil {
 		return
 	}
+	file_manas_auth_v1_auth_proto_init()
+	file_manas_auth_v1_legal_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_auth_v1_legal_proto_rawDesc), len(file_manas_auth_v1_legal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   5,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_manas_auth_v1_legal_proto_goTypes,
 		DependencyIndexes: file_manas_auth_v1_legal_proto_depIdxs,

@@ -58,7 +58,14 @@ type Rule struct {
 	// Class of the edge's rate limit; empty is "default".
 	RateClass string `protobuf:"bytes,13,opt,name=rate_class,json=rateClass,proto3" json:"rate_class,omitempty"`
 	// Open to a session that still owes its second factor (enrolment).
-	Enrolment     bool `protobuf:"varint,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	Enrolment bool `protobuf:"varint,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	// Open to a caller who has yet to accept the current legal documents; what is
+	// open to enrolment is too.
+	BeforeLegal bool `protobuf:"varint,20,opt,name=before_legal,json=beforeLegal,proto3" json:"before_legal,omitempty"`
+	// Open to an API key although it asks for no permission. Methods that ask for
+	// a permission are open to keys that hold it; those that ask for a second
+	// factor or a recent sign-in never are.
+	ApiKey        bool `protobuf:"varint,21,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -206,6 +213,20 @@ func (x *Rule) GetEnrolment() bool {
 	return false
 }
 
+func (x *Rule) GetBeforeLegal() bool {
+	if x != nil {
+		return x.BeforeLegal
+	}
+	return false
+}
+
+func (x *Rule) GetApiKey() bool {
+	if x != nil {
+		return x.ApiKey
+	}
+	return false
+}
+
 type isRule_Access interface {
 	isRule_Access()
 }
@@ -274,7 +295,9 @@ type Caller struct {
 	Locale string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
 	// Token of a device seen before, from its cookie or header; auth alone can
 	// tell whether it is one.
-	Device        string `protobuf:"bytes,16,opt,name=device,proto3" json:"device,omitempty"`
+	Device string `protobuf:"bytes,16,opt,name=device,proto3" json:"device,omitempty"`
+	// True while the caller has yet to accept the current legal documents.
+	LegalPending  bool `protobuf:"varint,20,opt,name=legal_pending,json=legalPending,proto3" json:"legal_pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -421,6 +444,13 @@ func (x *Caller) GetDevice() string {
 	return ""
 }
 
+func (x *Caller) GetLegalPending() bool {
+	if x != nil {
+		return x.LegalPending
+	}
+	return false
+}
+
 var file_manas_authz_v1_authz_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -444,7 +474,7 @@ var File_manas_authz_v1_authz_proto protoreflect.FileDescriptor
 
 const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x03\n" +
+	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x04\n" +
 	"\x04Rule\x12\x18\n" +
 	"\x06public\x18\x01 \x01(\bH\x00R\x06public\x12&\n" +
 	"\rauthenticated\x18\x02 \x01(\bH\x00R\rauthenticated\x12 \n" +
@@ -465,8 +495,10 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\x0esuccess_status\x18\f \x01(\x05R\rsuccessStatus\x12\x1d\n" +
 	"\n" +
 	"rate_class\x18\r \x01(\tR\trateClass\x12\x1c\n" +
-	"\tenrolment\x18\x0e \x01(\bR\tenrolmentB\b\n" +
-	"\x06access\"\xcd\x03\n" +
+	"\tenrolment\x18\x0e \x01(\bR\tenrolment\x12!\n" +
+	"\fbefore_legal\x18\x14 \x01(\bR\vbeforeLegal\x12\x17\n" +
+	"\aapi_key\x18\x15 \x01(\bR\x06apiKeyB\b\n" +
+	"\x06access\"\xf2\x03\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x1d\n" +
 	"\n" +
@@ -488,7 +520,8 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"mfaPending\x12\x16\n" +
 	"\x06bearer\x18\x0e \x01(\tR\x06bearer\x12\x16\n" +
 	"\x06locale\x18\x0f \x01(\tR\x06locale\x12\x16\n" +
-	"\x06device\x18\x10 \x01(\tR\x06device:J\n" +
+	"\x06device\x18\x10 \x01(\tR\x06device\x12#\n" +
+	"\rlegal_pending\x18\x14 \x01(\bR\flegalPending:J\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x89\x03 \x01(\v2\x14.manas.authz.v1.RuleR\x04ruleB?Z=github.com/manas360/platform/proto/gen/manas/authz/v1;authzv1b\x06proto3"
 
 var (

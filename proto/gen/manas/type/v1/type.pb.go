@@ -25,8 +25,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Reason lists every error code of the public contract, section 9. Nothing
-// else may appear as a problem's code.
+// Reason lists every error code of the public contract, section 9, and after
+// them our extensions. Nothing else may appear as a problem's code.
 type Reason int32
 
 const (
@@ -69,6 +69,9 @@ const (
 	Reason_UNAVAILABLE                  Reason = 36
 	Reason_DEADLINE_EXCEEDED            Reason = 37
 	Reason_INTERNAL                     Reason = 38
+	// Not of section 9 but an extension of it: the account has yet to accept the
+	// current terms or privacy notice. HTTP 428.
+	Reason_LEGAL_ACCEPTANCE_REQUIRED Reason = 39
 )
 
 // Enum value maps for Reason.
@@ -113,6 +116,7 @@ var (
 		36: "UNAVAILABLE",
 		37: "DEADLINE_EXCEEDED",
 		38: "INTERNAL",
+		39: "LEGAL_ACCEPTANCE_REQUIRED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":           0,
@@ -154,6 +158,7 @@ var (
 		"UNAVAILABLE":                  36,
 		"DEADLINE_EXCEEDED":            37,
 		"INTERNAL":                     38,
+		"LEGAL_ACCEPTANCE_REQUIRED":    39,
 	}
 )
 
@@ -339,7 +344,7 @@ const file_manas_type_v1_type_proto_rawDesc = "" +
 	"sgst_minor\x18\x03 \x01(\x03R\tsgstMinor\x12\x1d\n" +
 	"\n" +
 	"igst_minor\x18\x04 \x01(\x03R\tigstMinor\x12&\n" +
-	"\x0fround_off_minor\x18\x05 \x01(\x03R\rroundOffMinor*\xdd\x06\n" +
+	"\x0fround_off_minor\x18\x05 \x01(\x03R\rroundOffMinor*\xfc\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10INVALID_ARGUMENT\x10\x01\x12\x12\n" +
@@ -380,7 +385,8 @@ const file_manas_type_v1_type_proto_rawDesc = "" +
 	"\x12REFUND_NOT_ALLOWED\x10#\x12\x0f\n" +
 	"\vUNAVAILABLE\x10$\x12\x15\n" +
 	"\x11DEADLINE_EXCEEDED\x10%\x12\f\n" +
-	"\bINTERNAL\x10&B=Z;github.com/manas360/platform/proto/gen/manas/type/v1;typev1b\x06proto3"
+	"\bINTERNAL\x10&\x12\x1d\n" +
+	"\x19LEGAL_ACCEPTANCE_REQUIRED\x10'B=Z;github.com/manas360/platform/proto/gen/manas/type/v1;typev1b\x06proto3"
 
 var (
 	file_manas_type_v1_type_proto_rawDescOnce sync.Once
