@@ -164,11 +164,20 @@ type enrolment struct {
 	PNG    []byte
 }
 
+func factorOn() error { return fail.New(fail.Conflict, "a second factor is on already") }
+
 // createTOTP makes a secret that counts once it is confirmed.
 func (s *Service) createTOTP(ctx context.Context, c *token.Caller) (enrolment, error) {
 	acc, found, err := s.account(ctx, s.db.Pool, c.UserID)
 	if err != nil || !found {
 		return enrolment{}, orNoAccount(err)
+	}
+	kinds, _, err := s.factorKinds(ctx, s.db.Pool, acc.ID)
+	if err != nil {
+		return enrolment{}, err
+	}
+	if kinds.Totp {
+		return enrolment{}, factorOn()
 	}
 	if err := mustHoldFactor(acc, c); err != nil {
 		return enrolment{}, err
@@ -182,7 +191,7 @@ func (s *Service) createTOTP(ctx context.Context, c *token.Caller) (enrolment, e
 		return enrolment{}, err
 	}
 	if !written {
-		return enrolment{}, fail.New(fail.Conflict, "a second factor is on already")
+		return enrolment{}, factorOn()
 	}
 	e := enrolment{Secret: totp.Encode(secret), URI: totp.URI(issuerName, acc.Email, secret)}
 	picture, err := qr.Encode(e.URI, qr.M)
@@ -204,7 +213,7 @@ func (s *Service) confirmTOTP(ctx context.Context, code string, c *token.Caller)
 	case !found:
 		return nil, wrongCode()
 	case f.Confirmed:
-		return nil, fail.New(fail.Conflict, "a second factor is on already")
+		return nil, factorOn()
 	}
 	secret, err := unseal(s.secrets.totp, f.Secret, totpRow(c.UserID))
 	if err != nil {

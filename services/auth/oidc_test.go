@@ -329,7 +329,7 @@ func TestConfigNeedsItsAudiences(t *testing.T) {
 		{"no audience", func(c *Config) { c.Audience = "" }, false},
 		{"no issuer", func(c *Config) { c.Issuer = "" }, false},
 		{"provider", func(c *Config) { c.PublicURL, c.OIDCProviders = oidcHome, idp }, true},
-		{"provider without our address", func(c *Config) { c.OIDCProviders = idp }, false},
+		{"provider without our address", func(c *Config) { c.PublicURL, c.OIDCProviders = "", idp }, false},
 		{"provider without clientId", func(c *Config) {
 			c.PublicURL, c.OIDCProviders = oidcHome, strings.Replace(idp, `"c"`, `""`, 1)
 		}, false},
