@@ -34,7 +34,7 @@ FEATURE_NOT_AVAILABLE QUOTA_EXCEEDED RATE_LIMITED IDEMPOTENCY_KEY_REUSED IDEMPOT
 PAYMENT_PROVIDER_UNAVAILABLE REFUND_NOT_ALLOWED UNAVAILABLE DEADLINE_EXCEEDED INTERNAL`
 
 var (
-	services   = []string{"gateway", "auth", "user", "subscription", "payment", "audit", "admin"}
+	services   = []string{"gateway", "auth", "user", "subscription", "payment", "audit", "admin", "manasctl"}
 	permission = regexp.MustCompile(`^[a-z]+\.[a-z]+$`)
 )
 

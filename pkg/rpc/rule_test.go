@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/manas360/platform/pkg/rpc"
 	"github.com/manas360/platform/pkg/token"
@@ -24,6 +25,8 @@ func TestAllow(t *testing.T) {
 	user := func(age time.Duration, pending bool, amr ...string) *token.Caller {
 		return &token.Caller{UserID: uuid.UUID{1}, Permissions: []string{"a.b"}, AMR: amr, AuthTime: now.Add(-age), MFAPending: pending}
 	}
+	acting := user(0, false, "pwd", "otp")
+	acting.Impersonator = uuid.UUID{9}
 	for _, tt := range []struct {
 		name   string
 		rule   *authzv1.Rule
@@ -47,6 +50,13 @@ func TestAllow(t *testing.T) {
 		{"recovery code", mfa, user(0, false, "pwd", "mfa"), ""},
 		{"fresh", stepUp, user(300*time.Second, false), ""},
 		{"old", stepUp, user(301*time.Second, false), "STEP_UP_REQUIRED"},
+		{"in another's name", permission("a.b"), acting, ""},
+		{"in another's name, closed", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(true) }), acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, sensitive", authenticated(func(r *authzv1.Rule) { r.Sensitive = true }), acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, fresh", stepUp, acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, factor", mfa, acting, "PERMISSION_DENIED"},
+		{"in another's name, open", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(false) }), acting, ""},
+		{"oneself, closed", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(true) }), user(0, false, "pwd"), ""},
 		{"never authenticated", stepUp, &token.Caller{UserID: uuid.UUID{1}}, "STEP_UP_REQUIRED"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

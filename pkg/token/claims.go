@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -36,6 +37,13 @@ type Claims struct {
 	AMR         []string `json:"amr"`
 	AuthTime    int64    `json:"auth_time"`
 	MFAPending  bool     `json:"mfa_pending,omitempty"` // a role demands a factor the session lacks
+	RolesEpoch  int64    `json:"re,omitempty"`          // role-definition epoch at mint
+	Actor       *Actor   `json:"act,omitempty"`         // only under impersonation
+}
+
+// Actor is who acts in the subject's name, RFC 8693 section 4.1.
+type Actor struct {
+	Subject string `json:"sub"`
 }
 
 // Caller turns verified claims into a caller. Address, user agent, request id
@@ -49,17 +57,25 @@ func (c *Claims) Caller() (*Caller, error) {
 	if err != nil {
 		return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse sid: %w", err))
 	}
+	var impersonator uuid.UUID
+	if c.Actor != nil {
+		if impersonator, err = id.Parse("usr", c.Actor.Subject); err != nil {
+			return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse act: %w", err))
+		}
+	}
 	return &Caller{
-		UserID:      user,
-		SessionID:   session,
-		Roles:       c.Roles,
-		Permissions: c.Permissions,
-		Plan:        c.Plan,
-		Features:    c.Features,
-		Epoch:       c.Epoch,
-		AMR:         c.AMR,
-		AuthTime:    time.Unix(c.AuthTime, 0).UTC(),
-		MFAPending:  c.MFAPending,
+		UserID:       user,
+		Impersonator: impersonator,
+		RolesEpoch:   c.RolesEpoch,
+		SessionID:    session,
+		Roles:        c.Roles,
+		Permissions:  c.Permissions,
+		Plan:         c.Plan,
+		Features:     c.Features,
+		Epoch:        c.Epoch,
+		AMR:          c.AMR,
+		AuthTime:     time.Unix(c.AuthTime, 0).UTC(),
+		MFAPending:   c.MFAPending,
 	}, nil
 }
 

@@ -58,9 +58,12 @@ type Rule struct {
 	// Class of the edge's rate limit; empty is "default".
 	RateClass string `protobuf:"bytes,13,opt,name=rate_class,json=rateClass,proto3" json:"rate_class,omitempty"`
 	// Open to a session that still owes its second factor (enrolment).
-	Enrolment     bool `protobuf:"varint,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Enrolment bool `protobuf:"varint,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	// Closed to an operator who acts for somebody else. Absent is closed for what
+	// is sensitive, asks for a second factor or for a recent sign-in.
+	NoImpersonation *bool `protobuf:"varint,15,opt,name=no_impersonation,json=noImpersonation,proto3,oneof" json:"no_impersonation,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -206,6 +209,13 @@ func (x *Rule) GetEnrolment() bool {
 	return false
 }
 
+func (x *Rule) GetNoImpersonation() bool {
+	if x != nil && x.NoImpersonation != nil {
+		return *x.NoImpersonation
+	}
+	return false
+}
+
 type isRule_Access interface {
 	isRule_Access()
 }
@@ -271,7 +281,11 @@ type Caller struct {
 	// The bearer token itself, only for sensitive methods.
 	Bearer string `protobuf:"bytes,14,opt,name=bearer,proto3" json:"bearer,omitempty"`
 	// Accept-Language as the edge negotiated it: en, hi, kn, ta or te.
-	Locale        string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
+	Locale string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
+	// 16 bytes: the operator who acts for this account; empty for the person.
+	Impersonator []byte `protobuf:"bytes,16,opt,name=impersonator,proto3" json:"impersonator,omitempty"`
+	// Role-definition epoch the permissions were computed at.
+	RolesEpoch    int64 `protobuf:"varint,17,opt,name=roles_epoch,json=rolesEpoch,proto3" json:"roles_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +425,20 @@ func (x *Caller) GetLocale() string {
 	return ""
 }
 
+func (x *Caller) GetImpersonator() []byte {
+	if x != nil {
+		return x.Impersonator
+	}
+	return nil
+}
+
+func (x *Caller) GetRolesEpoch() int64 {
+	if x != nil {
+		return x.RolesEpoch
+	}
+	return 0
+}
+
 var file_manas_authz_v1_authz_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -434,7 +462,7 @@ var File_manas_authz_v1_authz_proto protoreflect.FileDescriptor
 
 const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x03\n" +
+	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x04\n" +
 	"\x04Rule\x12\x18\n" +
 	"\x06public\x18\x01 \x01(\bH\x00R\x06public\x12&\n" +
 	"\rauthenticated\x18\x02 \x01(\bH\x00R\rauthenticated\x12 \n" +
@@ -455,8 +483,10 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\x0esuccess_status\x18\f \x01(\x05R\rsuccessStatus\x12\x1d\n" +
 	"\n" +
 	"rate_class\x18\r \x01(\tR\trateClass\x12\x1c\n" +
-	"\tenrolment\x18\x0e \x01(\bR\tenrolmentB\b\n" +
-	"\x06access\"\xb5\x03\n" +
+	"\tenrolment\x18\x0e \x01(\bR\tenrolment\x12.\n" +
+	"\x10no_impersonation\x18\x0f \x01(\bH\x01R\x0fnoImpersonation\x88\x01\x01B\b\n" +
+	"\x06accessB\x13\n" +
+	"\x11_no_impersonation\"\xfa\x03\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x1d\n" +
 	"\n" +
@@ -477,7 +507,10 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\vmfa_pending\x18\r \x01(\bR\n" +
 	"mfaPending\x12\x16\n" +
 	"\x06bearer\x18\x0e \x01(\tR\x06bearer\x12\x16\n" +
-	"\x06locale\x18\x0f \x01(\tR\x06locale:J\n" +
+	"\x06locale\x18\x0f \x01(\tR\x06locale\x12\"\n" +
+	"\fimpersonator\x18\x10 \x01(\fR\fimpersonator\x12\x1f\n" +
+	"\vroles_epoch\x18\x11 \x01(\x03R\n" +
+	"rolesEpoch:J\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x89\x03 \x01(\v2\x14.manas.authz.v1.RuleR\x04ruleB?Z=github.com/manas360/platform/proto/gen/manas/authz/v1;authzv1b\x06proto3"
 
 var (
