@@ -24,7 +24,7 @@ func (e *Edge) identify(r *http.Request, q *request) {
 		var claims *token.Claims
 		if claims, q.tokenErr = e.verifier.Verify(q.raw); q.tokenErr == nil {
 			var c *token.Caller
-			if c, q.tokenErr = claims.Caller(); q.tokenErr == nil {
+			if c, q.tokenErr = e.verifier.Caller(claims); q.tokenErr == nil {
 				q.caller = c
 			}
 		}
@@ -79,6 +79,9 @@ func (e *Edge) usable(q *request) error {
 		return q.tokenErr
 	case q.raw == "":
 		return fail.New(fail.Unauthenticated, "sign in first")
+	}
+	if !e.roles.loaded.Load() {
+		return starting()
 	}
 	if err := e.epochs.check(q.caller); err != nil {
 		return err

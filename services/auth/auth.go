@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/manas360/platform/pkg/boot"
@@ -28,6 +29,8 @@ const (
 	issuerName   = "Manas360" // what an authenticator app shows
 	leastSecret  = 32         // characters
 	hashPatience = time.Second
+
+	leastRotation = time.Hour // below it keys that may still be needed pile up
 )
 
 // Config is the auth service's environment.
@@ -47,6 +50,8 @@ type Config struct {
 	RefreshTTL       config.Duration `desc:"life of an unused refresh token"                                             env:"JWT_REFRESH_EXPIRY"          envDefault:"7d"`
 	Issuer           string          `desc:"iss of access tokens"                                                        env:"TOKEN_ISSUER"                envDefault:"https://auth.manas360.local"`
 	Audience         string          `desc:"aud of access tokens"                                                        env:"TOKEN_AUDIENCE"              envDefault:"manas360-api"`
+	TokenAlg         string          `desc:"algorithm of new signing keys: EdDSA or ES256"                               env:"TOKEN_ALG"                   envDefault:"EdDSA"`
+	KeyRotation      config.Duration `desc:"age at which a signing key is succeeded; 0 for never"                        env:"KEY_ROTATION"                envDefault:"90d"`
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
 	MessagesDir      string          `desc:"where mail is written, one file each; the only transport so far"             env:"MESSAGES_DIR"`
 	TermsVersion     string          `desc:"current terms of service"                                                    env:"TERMS_VERSION"               envDefault:"2026-01"`
@@ -65,6 +70,12 @@ func (c *Config) Validate() error {
 	}
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
+	}
+	if c.TokenAlg != jwa.EdDSA.String() && c.TokenAlg != jwa.ES256.String() {
+		errs = append(errs, errors.New("TOKEN_ALG: EdDSA or ES256"))
+	}
+	if c.KeyRotation != 0 && c.KeyRotation.Std() < leastRotation {
+		errs = append(errs, fmt.Errorf("KEY_ROTATION: at least %s, or 0", leastRotation))
 	}
 	return errors.Join(errs...)
 }
@@ -144,6 +155,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	p.Go("keys", s.watchKeys)
+	p.Go("roles", s.watchRoles)
 	p.Go("mail", s.sendMail)
 	p.Go("sweep", s.sweep)
 	return p.ServeGRPC(ctx, g)
@@ -166,6 +178,7 @@ func New(c Config, d Deps) *Service {
 		mail:    newMailer(c.MessagesDir, d.Now),
 	}
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
+	s.keys.verifier.OnMiss(s.loadTrust)
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
 	return s
 }
