@@ -254,7 +254,7 @@ func TestKill(t *testing.T) {
 	if n != 3 {
 		t.Errorf("%d kills on record, want 3", n)
 	}
-	if n := b.count(`SELECT count(*) FROM auth.authz_event WHERE kind = 'KEYS_CHANGED'`); n < 4 {
+	if n := b.count(`SELECT count(*) FROM auth.authz_event WHERE kind = 'KEYS_CHANGED'`); n < 3 {
 		t.Errorf("%d events of keys", n)
 	}
 }

@@ -93,7 +93,7 @@ func (s *Stack) own(env map[string]string, name string) {
 	case "auth":
 		env["JWT_SECRET"], env["JWT_REFRESH_SECRET"] = s.jwtSecrets()
 		env["MESSAGES_DIR"] = s.path("messages")
-		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "OTP_COUNTRIES")
+		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_ALG", "KEY_ROTATION", "OTP_COUNTRIES")
 	case "admin":
 		s.pass(env, "TOKEN_ISSUER", "TOKEN_AUDIENCE")
 	case "subscription":
