@@ -56,7 +56,7 @@ func (e *Edge) callerOf(raw string) (*token.Caller, error) {
 	if err != nil {
 		return &token.Caller{}, err //nolint:wrapcheck // already what the client must see
 	}
-	c, err := claims.Caller()
+	c, err := e.verifier.Caller(claims)
 	if err != nil {
 		return &token.Caller{}, err //nolint:wrapcheck // as above
 	}
@@ -107,6 +107,9 @@ func (e *Edge) usable(q *request) error {
 		return q.tokenErr
 	case q.raw == "":
 		return fail.New(fail.Unauthenticated, "sign in first")
+	}
+	if !e.roles.loaded.Load() {
+		return starting()
 	}
 	if err := e.epochs.check(q.caller); err != nil {
 		if q.byKey && fail.Is(err, fail.TokenStale) { // a program cannot refresh; the next request exchanges its key anew

@@ -41,6 +41,8 @@ type epochs struct {
 	channel string
 	now     func() time.Time
 	log     zerolog.Logger
+	every   time.Duration                // between two polls
+	onNews  func(authv1.AuthzEvent_Kind) // of keys and roles; once for each event
 
 	loaded   atomic.Bool
 	polled   atomic.Int64 // Unix nanoseconds of the last good poll
@@ -49,6 +51,7 @@ type epochs struct {
 	sessions map[uuid.UUID]time.Time
 	revoked  map[uuid.UUID]floor
 	stale    map[uuid.UUID]floor
+	told     map[int64]time.Time // events of keys and roles, by seq
 }
 
 // floor is the smallest epoch still good.
@@ -59,7 +62,9 @@ type floor struct {
 
 func newEpochs(auth authv1.AuthInternalServiceClient, rdb *redis.Client, prefix string, now func() time.Time, log zerolog.Logger) *epochs {
 	return &epochs{
-		auth: auth, redis: rdb, channel: prefix + channelAuthz, now: now, log: log,
+		auth: auth, redis: rdb, channel: prefix + channelAuthz, now: now, log: log, every: pollEvery,
+		onNews:   func(authv1.AuthzEvent_Kind) {},
+		told:     map[int64]time.Time{},
 		sessions: map[uuid.UUID]time.Time{},
 		revoked:  map[uuid.UUID]floor{},
 		stale:    map[uuid.UUID]floor{},
@@ -70,7 +75,7 @@ func newEpochs(auth authv1.AuthInternalServiceClient, rdb *redis.Client, prefix 
 // load, because nothing is known then.
 func (e *epochs) check(c *token.Caller) error {
 	if !e.loaded.Load() {
-		return fail.New(fail.Unavailable, "starting, try again").RetryAfter(time.Second)
+		return starting()
 	}
 	e.mu.RLock()
 	_, ended := e.sessions[c.SessionID]
@@ -84,6 +89,10 @@ func (e *epochs) check(c *token.Caller) error {
 	default:
 		return nil
 	}
+}
+
+func starting() error {
+	return fail.New(fail.Unavailable, "starting, try again").RetryAfter(time.Second)
 }
 
 // fresh fails when neither auth nor Redis has been heard of lately, so that a
@@ -103,6 +112,14 @@ func (e *epochs) staleness(now time.Time) time.Duration {
 }
 
 func (e *epochs) apply(events ...*authv1.AuthzEvent) {
+	for _, kind := range e.enter(events) {
+		e.onNews(kind)
+	}
+}
+
+// enter takes events into the table, and gives the kinds of those that say only
+// that something is to be fetched.
+func (e *epochs) enter(events []*authv1.AuthzEvent) (news []authv1.AuthzEvent_Kind) {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -119,10 +136,16 @@ func (e *epochs) apply(events ...*authv1.AuthzEvent) {
 			e.revoked[key] = e.revoked[key].raise(ev.GetMinEpoch(), until)
 		case authv1.AuthzEvent_ACCOUNT_STALE:
 			e.stale[key] = e.stale[key].raise(ev.GetMinEpoch(), until)
+		case authv1.AuthzEvent_ROLES_CHANGED, authv1.AuthzEvent_KEYS_CHANGED:
+			if _, known := e.told[ev.GetSeq()]; !known { // the poll repeats itself
+				e.told[ev.GetSeq()] = until
+				news = append(news, ev.GetKind())
+			}
 		case authv1.AuthzEvent_KIND_UNSPECIFIED:
 			e.log.Error().Int64("seq", ev.GetSeq()).Msg("authz event of unknown kind")
 		}
 	}
+	return news
 }
 
 // raise never lowers: the poll repeats old events after new ones.
@@ -142,6 +165,11 @@ func (e *epochs) sweep() {
 			delete(e.sessions, k)
 		}
 	}
+	for k, until := range e.told {
+		if !until.After(now) {
+			delete(e.told, k)
+		}
+	}
 	for _, m := range []map[uuid.UUID]floor{e.revoked, e.stale} {
 		for k, f := range m {
 			if !f.until.After(now) {
@@ -153,7 +181,7 @@ func (e *epochs) sweep() {
 
 // poll asks auth twice a second until ctx ends.
 func (e *epochs) poll(ctx context.Context) error {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(e.every)
 	defer tick.Stop()
 	var since *timestamppb.Timestamp
 	swept := e.now()

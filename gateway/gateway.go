@@ -94,7 +94,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return err
 	}
 	checks := e.Checks()
-	for _, name := range append([]string{"keys", "epochs", "redis"}, backends...) {
+	for _, name := range append([]string{"keys", "roles", "epochs", "redis"}, backends...) {
 		p.Check(name, checks[name])
 	}
 	for name, work := range e.Workers() {
@@ -139,6 +139,7 @@ type Edge struct {
 	limiter   *limiter
 	verifier  *token.Verifier
 	keys      *keys
+	roles     *roles
 	epochs    *epochs
 	apiKeys   *apiKeys
 	durations *prometheus.HistogramVec
@@ -170,9 +171,11 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	}
 	auth := authv1.NewAuthInternalServiceClient(d.Conns["auth"])
 	e.payments = paymentv1.NewPaymentInternalServiceClient(d.Conns["payment"])
-	e.keys = &keys{auth: auth, verifier: e.verifier, log: d.Log}
+	e.keys = &keys{auth: auth, verifier: e.verifier, log: d.Log, bell: make(chan struct{}, 1)}
+	e.roles = newRoles(authv1.NewRoleInternalServiceClient(d.Conns["auth"]), e.verifier, d.Log)
 	e.apiKeys = newAPIKeys(auth, d.Now)
 	e.epochs = newEpochs(auth, d.Redis, e.prefix, d.Now, d.Log)
+	e.epochs.onNews = e.news
 	if err := e.measure(d.Registry); err != nil {
 		return nil, err
 	}
@@ -191,10 +194,20 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.Ser
 func (e *Edge) Workers() map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
 		"keys":        e.keys.run,
+		"roles":       e.roles.run,
 		"epochs-poll": e.epochs.poll,
 		"epochs-push": e.epochs.push,
 		"limits":      e.limiter.flush,
 	}
+}
+
+// news says that something auth keeps is to be fetched again.
+func (e *Edge) news(kind authv1.AuthzEvent_Kind) {
+	if kind == authv1.AuthzEvent_ROLES_CHANGED {
+		ring(e.roles.bell)
+		return
+	}
+	ring(e.keys.bell)
 }
 
 func (e *Edge) measure(r prometheus.Registerer) error {

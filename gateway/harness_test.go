@@ -261,7 +261,9 @@ func (h *harness) start() {
 	t.Cleanup(srv.Close)
 	h.url = srv.URL
 	if !h.down["auth"] {
-		eventually(t, "keys and epochs loaded", func() bool { return h.edge.keys.loaded() && h.edge.epochs.loaded.Load() })
+		eventually(t, "keys, roles and epochs loaded", func() bool {
+			return h.edge.keys.loaded() && h.edge.roles.loaded.Load() && h.edge.epochs.loaded.Load()
+		})
 	}
 }
 

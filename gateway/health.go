@@ -117,6 +117,12 @@ func (e *Edge) Checks() map[string]func(ctx context.Context) error {
 			}
 			return nil
 		},
+		"roles": func(context.Context) error {
+			if !e.roles.loaded.Load() {
+				return errors.New("roles not loaded")
+			}
+			return nil
+		},
 		"epochs": func(context.Context) error {
 			if !e.epochs.loaded.Load() {
 				return errors.New("authz events not loaded")

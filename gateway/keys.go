@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	keysEvery   = time.Minute // new keys are published two of these before they sign
+	keysEvery   = time.Minute // when no news of a change has come; keys are published long before they sign
 	keysRetry   = 250 * time.Millisecond
 	keysTimeout = 2 * time.Second
 )
@@ -26,6 +26,7 @@ type keys struct {
 	auth     authv1.AuthInternalServiceClient
 	verifier *token.Verifier
 	log      zerolog.Logger
+	bell     chan struct{} // the set has changed
 	document atomic.Pointer[[]byte]
 }
 
@@ -59,20 +60,7 @@ func (k *keys) fetch(ctx context.Context) error {
 	return nil
 }
 
-// run fetches at start and each minute until ctx ends.
+// run fetches at start, when told of a change, and each minute, until ctx ends.
 func (k *keys) run(ctx context.Context) error {
-	failing := false
-	for ctx.Err() == nil {
-		err := k.fetch(ctx)
-		if err != nil && !failing && ctx.Err() == nil {
-			k.log.Warn().Err(err).Msg("keys not fetched")
-		}
-		failing = err != nil
-		if k.loaded() && !failing {
-			pause(ctx, keysEvery)
-			continue
-		}
-		pause(ctx, keysRetry)
-	}
-	return nil
+	return keep(ctx, k.log, "keys", keysEvery, k.bell, k.fetch)
 }

@@ -100,6 +100,12 @@ func registrations() []registration {
 				return adminv1.RegisterAdminServiceHandlerClient(ctx, m, adminv1.NewAdminServiceClient(cc))
 			},
 		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_role_proto, "AdminRoleService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminRoleServiceHandlerClient(ctx, m, adminv1.NewAdminRoleServiceClient(cc))
+			},
+		},
 	}...)
 }
 

@@ -38,7 +38,7 @@ PAYMENT_PROVIDER_UNAVAILABLE REFUND_NOT_ALLOWED UNAVAILABLE DEADLINE_EXCEEDED IN
 const extensions = `LEGAL_ACCEPTANCE_REQUIRED`
 
 var (
-	services   = []string{"gateway", "auth", "user", "subscription", "payment", "audit", "admin"}
+	services   = []string{"gateway", "auth", "user", "subscription", "payment", "audit", "admin", "manasctl"}
 	permission = regexp.MustCompile(`^[a-z]+\.[a-z]+$`)
 )
 

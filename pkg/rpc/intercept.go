@@ -132,7 +132,8 @@ func recovered(ctx context.Context, req any, next grpc.UnaryHandler) (resp any, 
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if !exempt(info.FullMethod) {
-		if err := g.check(ctx, info.FullMethod); err != nil {
+		var err error
+		if ctx, err = g.check(ctx, info.FullMethod); err != nil {
 			return nil, err
 		}
 	}

@@ -211,7 +211,7 @@ func TestSensitive(t *testing.T) {
 	sign := func(user uuid.UUID, life time.Duration) string {
 		raw, err := token.Sign(token.Claims{
 			Issuer: "iss", Audience: "aud", Subject: id.Format("usr", user), SessionID: id.Format("ses", user),
-			Expires: time.Now().Add(life).Unix(),
+			Expires: time.Now().Add(life).Unix(), Permissions: []string{"thing.manage"}, AMR: []string{"pwd"},
 		}, key)
 		if err != nil {
 			t.Fatal(err)

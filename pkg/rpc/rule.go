@@ -13,7 +13,6 @@ import (
 
 	"github.com/manas360/platform/pkg/boot"
 	"github.com/manas360/platform/pkg/fail"
-	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/token"
 	authzv1 "github.com/manas360/platform/proto/gen/manas/authz/v1"
 )
@@ -84,6 +83,9 @@ func Allow(rule *authzv1.Rule, caller *token.Caller, now time.Time) error {
 	if caller.ByAPIKey() && !openToKeys(rule, permission) {
 		return fail.New(fail.PermissionDenied, "no API key may do this")
 	}
+	if caller.Impersonated() && closedToImpersonation(rule) {
+		return fail.New(fail.PermissionDenied, "not while acting in another's name")
+	}
 	if caller.MFAPending && !rule.GetEnrolment() {
 		return fail.New(fail.MFARequired, "a second factor is required")
 	}
@@ -108,6 +110,15 @@ func openToKeys(rule *authzv1.Rule, permission string) bool {
 	return !rule.GetMfa() && rule.GetStepUpSeconds() == 0 && (permission != "" || rule.GetApiKey())
 }
 
+// closedToImpersonation reads the rule's decision. Where nobody has made one,
+// what asks for more than a session is closed.
+func closedToImpersonation(rule *authzv1.Rule) bool {
+	if rule.NoImpersonation != nil {
+		return rule.GetNoImpersonation()
+	}
+	return rule.GetSensitive() || rule.GetMfa() || rule.GetStepUpSeconds() > 0
+}
+
 func denied() error { return fail.New(fail.PermissionDenied, "permission denied") }
 
 // guard enforces rules at a service.
@@ -116,19 +127,25 @@ type guard struct {
 	verifier *token.Verifier
 }
 
-func (g *guard) check(ctx context.Context, method string) error {
+// check decides about a call and gives the context its handler runs with.
+func (g *guard) check(ctx context.Context, method string) (context.Context, error) {
 	rule, ok := Rule(method)
 	if !ok || !allowedPeer(rule, Peer(ctx)) {
-		return denied()
+		return ctx, denied()
 	}
 	caller, _ := token.FromContext(ctx)
-	if err := Allow(rule, caller, g.process.Now()); err != nil {
-		return err
+	now := g.process.Now()
+	if err := Allow(rule, caller, now); err != nil || !rule.GetSensitive() {
+		return ctx, err
 	}
-	if rule.GetSensitive() {
-		return g.verifyBearer(caller)
+	own, err := g.verifyBearer(ctx, caller)
+	if err != nil {
+		return ctx, err
 	}
-	return nil
+	if err := Allow(rule, own, now); err != nil {
+		return ctx, err
+	}
+	return token.NewContext(ctx, own), nil
 }
 
 // allowedPeer reports whether the process at the other end may call: for
@@ -143,24 +160,40 @@ func allowedPeer(rule *authzv1.Rule, peer string) bool {
 	return !rule.GetInternal() && peer == edge
 }
 
-// verifyBearer makes sure that a compromised peer cannot act for anybody it
-// has no live token of.
-func (g *guard) verifyBearer(caller *token.Caller) error {
+// verifyBearer makes sure that a compromised peer cannot act for anybody it has
+// no live token of, nor for more than that token says: it gives the caller that
+// the token itself stands for. What roles give by now is this process's own
+// table's word, which must be as new as the peer's; a process without a table
+// takes the peer's.
+func (g *guard) verifyBearer(ctx context.Context, caller *token.Caller) (*token.Caller, error) {
 	if g.verifier == nil {
-		return fail.New(fail.Internal, "sensitive method served without a verifier")
+		return nil, fail.New(fail.Internal, "sensitive method served without a verifier")
 	}
 	if !g.verifier.Ready() {
-		return fail.New(fail.Unavailable, "signing keys not loaded yet").RetryAfter(time.Second)
+		return nil, fail.New(fail.Unavailable, "signing keys not loaded yet").RetryAfter(time.Second)
 	}
 	if !caller.SignedIn() {
-		return fail.New(fail.Unauthenticated, "sign-in required")
+		return nil, fail.New(fail.Unauthenticated, "sign-in required")
 	}
-	claims, err := g.verifier.Verify(caller.Raw)
+	claims, err := g.verifier.VerifyForwarded(ctx, caller.Raw)
 	if err != nil {
-		return err //nolint:wrapcheck // already what the caller must see
+		return nil, err //nolint:wrapcheck // already what the caller must see
 	}
-	if user, err := id.Parse("usr", claims.Subject); err != nil || user != caller.UserID {
-		return fail.New(fail.InvalidToken, "invalid token")
+	current := g.verifier.ReachRoles(ctx, caller.RolesEpoch)
+	if !current && g.verifier.HasSource() {
+		return nil, fail.New(fail.Unavailable, "roles are being loaded").RetryAfter(time.Second)
 	}
-	return nil
+	own, err := g.verifier.Caller(claims)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // already what the caller must see
+	}
+	if own.UserID != caller.UserID {
+		return nil, fail.New(fail.InvalidToken, "invalid token")
+	}
+	if !current {
+		own.Permissions, own.RolesEpoch = caller.Permissions, caller.RolesEpoch
+		own.MFAPending = own.MFAPending || caller.MFAPending
+	}
+	own.ClientIP, own.UserAgent, own.RequestID, own.Locale, own.Raw = caller.ClientIP, caller.UserAgent, caller.RequestID, caller.Locale, caller.Raw
+	return own, nil
 }

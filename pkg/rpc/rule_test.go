@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/manas360/platform/pkg/rpc"
 	"github.com/manas360/platform/pkg/token"
@@ -26,6 +27,8 @@ func TestAllow(t *testing.T) {
 	}
 	owing := user(0, false, "pwd")
 	owing.LegalPending = true
+	acting := user(0, false, "pwd", "otp")
+	acting.Impersonator = uuid.UUID{9}
 	for _, tt := range []struct {
 		name   string
 		rule   *authzv1.Rule
@@ -60,6 +63,13 @@ func TestAllow(t *testing.T) {
 		{"legal owed, open before", authenticated(func(r *authzv1.Rule) { r.BeforeLegal = true }), owing, ""},
 		{"legal owed, enrols", enrol, owing, ""},
 		{"legal owed, public", &authzv1.Rule{Access: &authzv1.Rule_Public{Public: true}}, owing, ""},
+		{"in another's name", permission("a.b"), acting, ""},
+		{"in another's name, closed", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(true) }), acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, sensitive", authenticated(func(r *authzv1.Rule) { r.Sensitive = true }), acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, fresh", stepUp, acting, "PERMISSION_DENIED"},
+		{"in another's name, nobody decided, factor", mfa, acting, "PERMISSION_DENIED"},
+		{"in another's name, open", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(false) }), acting, ""},
+		{"oneself, closed", authenticated(func(r *authzv1.Rule) { r.NoImpersonation = proto.Bool(true) }), user(0, false, "pwd"), ""},
 		{"never authenticated", stepUp, &token.Caller{UserID: uuid.UUID{1}}, "STEP_UP_REQUIRED"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/manas360/platform/pkg/id"
 	authzv1 "github.com/manas360/platform/proto/gen/manas/authz/v1"
 )
 
@@ -43,6 +44,20 @@ type Caller struct {
 	Locale       string // en, hi, kn, ta or te
 	Device       string // token of a device seen before; auth alone can tell whether it is one
 	LegalPending bool   // the current legal documents are not accepted yet
+
+	Impersonator uuid.UUID // the operator who acts for UserID; zero for the person
+	RolesEpoch   int64     // role-definition epoch the permissions were computed at
+}
+
+// Impersonated reports whether an operator acts in the user's name.
+func (c *Caller) Impersonated() bool { return c != nil && c.Impersonator != uuid.Nil }
+
+// ImpersonatorID is the operator's public id for the record, "" for the person.
+func (c *Caller) ImpersonatorID() string {
+	if !c.Impersonated() {
+		return ""
+	}
+	return id.Format("usr", c.Impersonator)
 }
 
 // SignedIn reports whether there is a user behind the request.
@@ -104,6 +119,10 @@ func (c *Caller) Marshal() []byte {
 		Locale:       c.Locale,
 		Device:       c.Device,
 		LegalPending: c.LegalPending,
+		RolesEpoch:   c.RolesEpoch,
+	}
+	if c.Impersonator != uuid.Nil {
+		m.Impersonator = c.Impersonator[:]
 	}
 	if c.UserID != uuid.Nil {
 		m.UserId = c.UserID[:]
@@ -147,6 +166,7 @@ func Unmarshal(b []byte) (*Caller, error) {
 		Locale:       m.GetLocale(),
 		Device:       m.GetDevice(),
 		LegalPending: m.GetLegalPending(),
+		RolesEpoch:   m.GetRolesEpoch(),
 	}
 	var err error
 	if c.UserID, err = optionalID(m.GetUserId()); err != nil {
@@ -154,6 +174,9 @@ func Unmarshal(b []byte) (*Caller, error) {
 	}
 	if c.SessionID, err = optionalID(m.GetSessionId()); err != nil {
 		return nil, fmt.Errorf("parse caller's session: %w", err)
+	}
+	if c.Impersonator, err = optionalID(m.GetImpersonator()); err != nil {
+		return nil, fmt.Errorf("parse caller's impersonator: %w", err)
 	}
 	if m.GetAuthTime() != nil {
 		if err := m.GetAuthTime().CheckValid(); err != nil {

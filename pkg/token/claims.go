@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -37,6 +38,13 @@ type Claims struct {
 	AuthTime     int64    `json:"auth_time"`
 	MFAPending   bool     `json:"mfa_pending,omitempty"`   // a role demands a factor the session lacks
 	LegalPending bool     `json:"legal_pending,omitempty"` // the current legal documents are not accepted yet
+	RolesEpoch   int64    `json:"re,omitempty"`            // role-definition epoch at mint
+	Actor        *Actor   `json:"act,omitempty"`           // only under impersonation
+}
+
+// Actor is who acts in the subject's name, RFC 8693 section 4.1.
+type Actor struct {
+	Subject string `json:"sub"`
 }
 
 // Caller turns verified claims into a caller. Address, user agent, request id
@@ -50,8 +58,16 @@ func (c *Claims) Caller() (*Caller, error) {
 	if err != nil {
 		return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse sid: %w", err))
 	}
+	var impersonator uuid.UUID
+	if c.Actor != nil {
+		if impersonator, err = id.Parse("usr", c.Actor.Subject); err != nil {
+			return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse act: %w", err))
+		}
+	}
 	return &Caller{
 		UserID:       user,
+		Impersonator: impersonator,
+		RolesEpoch:   c.RolesEpoch,
 		SessionID:    session,
 		Roles:        c.Roles,
 		Permissions:  c.Permissions,

@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +33,12 @@ type Verifier struct {
 	issuer, audience string
 	now              func() time.Time
 	state            atomic.Pointer[keyState]
+	roles            atomic.Pointer[roleTable] // nil: what a token says stands
+
+	fetch  func(ctx context.Context) error // set by OnMiss before use
+	asking sync.Mutex                      // guards the two below; held while fetch runs, so that one asks for all
+	missed time.Time                       // when a key was last asked for in vain
+	lagged time.Time                       // and newer roles
 }
 
 // keyState is one key set with the claims verified under it: swapping the

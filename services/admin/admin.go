@@ -63,7 +63,8 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g)
-	p.Go("keys", func(ctx context.Context) error { return s.peers.keepKeys(ctx, verifier) })
+	verifier.OnMiss(func(ctx context.Context) error { return s.peers.trust(ctx, verifier) })
+	p.Go("trust", func(ctx context.Context) error { return s.peers.keepTrust(ctx, verifier) })
 	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}

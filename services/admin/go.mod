@@ -9,6 +9,7 @@ require (
 	github.com/manas360/platform/migrations v0.0.0-00010101000000-000000000000
 	github.com/manas360/platform/pkg v0.0.0
 	github.com/manas360/platform/proto v0.0.0
+	github.com/rs/zerolog v1.35.1
 	golang.org/x/sync v0.24.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
@@ -47,7 +48,6 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
-	github.com/rs/zerolog v1.35.1 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect

@@ -22,11 +22,16 @@ func usersListed(caller *token.Caller, n int, now time.Time) outbox.Event {
 	return looked(caller, "admin.users_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
+// rolesListed is the event of an operator's look at what roles give.
+func rolesListed(caller *token.Caller, now time.Time) outbox.Event {
+	return looked(caller, "admin.roles_listed", nil, nil, now)
+}
+
 func looked(caller *token.Caller, action string, t *auditv1.Event_Target, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
 	operator := id.Format("usr", caller.UserID)
 	ev := &auditv1.Event{
 		Action:  action,
-		Actor:   &auditv1.Event_Actor{Type: "admin", Id: operator, SessionId: id.Format("ses", caller.SessionID)},
+		Actor:   &auditv1.Event_Actor{Type: "admin", Id: operator, SessionId: id.Format("ses", caller.SessionID), ImpersonatorId: caller.ImpersonatorID()},
 		Outcome: auditv1.Event_SUCCESS, RequestId: caller.RequestID, Changes: changes,
 	}
 	if t != nil {

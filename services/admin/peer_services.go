@@ -23,6 +23,7 @@ const keyInterval = time.Minute
 // peers are the services admin asks.
 type peers struct {
 	auth         authv1.AuthInternalServiceClient
+	roles        authv1.RoleInternalServiceClient
 	user         userv1.UserInternalServiceClient
 	subscription subscriptionv1.SubscriptionInternalServiceClient
 	payment      paymentv1.PaymentInternalServiceClient
@@ -31,6 +32,7 @@ type peers struct {
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
 	return peers{
 		auth:         authv1.NewAuthInternalServiceClient(auth),
+		roles:        authv1.NewRoleInternalServiceClient(auth),
 		user:         userv1.NewUserInternalServiceClient(user),
 		subscription: subscriptionv1.NewSubscriptionInternalServiceClient(subscription),
 		payment:      paymentv1.NewPaymentInternalServiceClient(payment),
@@ -42,25 +44,43 @@ func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient 
 	return eventv1.NewEventInboxServiceClient(conn)
 }
 
-// keepKeys feeds the verifier auth's public keys until ctx ends. An error ends
-// it; the process starts it again after a pause, with the old keys still good.
-func (p peers) keepKeys(ctx context.Context, v *token.Verifier) error {
+// keepTrust feeds the verifier auth's public keys and roles until ctx ends. An
+// error ends it; the process starts it again after a pause, with what it had
+// still good.
+func (p peers) keepTrust(ctx context.Context, v *token.Verifier) error {
 	tick := time.NewTicker(keyInterval)
 	defer tick.Stop()
 	for {
-		r, err := p.auth.GetKeys(ctx, &authv1.GetKeysRequest{})
-		if err != nil {
-			return fmt.Errorf("ask auth for its keys: %w", err)
+		if err := p.trust(ctx, v); err != nil {
+			return err
 		}
-		set, err := jwk.Parse(r.GetJwks())
-		if err != nil {
-			return fmt.Errorf("parse auth's keys: %w", err)
-		}
-		v.SetKeys(set)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// trust asks auth for keys and roles now.
+func (p peers) trust(ctx context.Context, v *token.Verifier) error {
+	keys, err := p.auth.GetKeys(ctx, &authv1.GetKeysRequest{})
+	if err != nil {
+		return fmt.Errorf("ask auth for its keys: %w", err)
+	}
+	set, err := jwk.Parse(keys.GetJwks())
+	if err != nil {
+		return fmt.Errorf("parse auth's keys: %w", err)
+	}
+	v.SetKeys(set)
+	roles, err := p.roles.ListRoles(ctx, &authv1.ListRolesRequest{})
+	if err != nil {
+		return fmt.Errorf("ask auth for its roles: %w", err)
+	}
+	list := make([]token.Role, 0, len(roles.GetRoles()))
+	for _, r := range roles.GetRoles() {
+		list = append(list, token.Role{Name: r.GetName(), Permissions: r.GetPermissions(), NeedsMFA: r.GetNeedsMfa(), Epoch: r.GetEpoch()})
+	}
+	v.SetRoles(roles.GetEpoch(), list)
+	return nil
 }

@@ -24,6 +24,7 @@ const paymentsShown = 20
 // Register puts the service on g.
 func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
+	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})
 }
 
 type server struct {

@@ -32,6 +32,7 @@ type account struct {
 	Level           int
 	NeedsMFA        bool
 	HasFactor       bool
+	RolesEpoch      int64 // role-definition epoch of Permissions
 }
 
 // person is what a registration knows.

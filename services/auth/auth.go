@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
+	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/manas360/platform/pkg/boot"
@@ -32,6 +33,8 @@ const (
 	// hashPatience lets a queue of some 75 hashes form on two cores; a call has
 	// ten seconds in all.
 	hashPatience = 2500 * time.Millisecond
+
+	leastRotation = time.Hour // below it keys that may still be needed pile up
 )
 
 // Config is the auth service's environment.
@@ -53,6 +56,8 @@ type Config struct {
 	RefreshTTL       config.Duration `desc:"life of an unused refresh token"                                             env:"JWT_REFRESH_EXPIRY"          envDefault:"7d"`
 	Issuer           string          `desc:"iss of access tokens"                                                        env:"TOKEN_ISSUER"                envDefault:"https://auth.manas360.local"`
 	Audience         string          `desc:"aud of access tokens"                                                        env:"TOKEN_AUDIENCE"              envDefault:"manas360-api"`
+	TokenAlg         string          `desc:"algorithm of new signing keys: EdDSA or ES256"                               env:"TOKEN_ALG"                   envDefault:"EdDSA"`
+	KeyRotation      config.Duration `desc:"age at which a signing key is succeeded; 0 for never"                        env:"KEY_ROTATION"                envDefault:"90d"`
 	PageSecret       string          `desc:"at least 32 characters; seals page tokens"                                   env:"PAGE_TOKEN_SECRET,required"  secret:"true"`
 	MessagesDir      string          `desc:"where messages are written instead of sent, one file each; never in production" env:"MESSAGES_DIR"`
 	PublicURL        string          `desc:"where people reach us; links in mail begin with it, and providers send browsers back there" env:"PUBLIC_URL"`
@@ -76,6 +81,12 @@ func (c *Config) Validate() error {
 	}
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
+	}
+	if c.TokenAlg != jwa.EdDSA.String() && c.TokenAlg != jwa.ES256.String() {
+		errs = append(errs, errors.New("TOKEN_ALG: EdDSA or ES256"))
+	}
+	if c.KeyRotation != 0 && c.KeyRotation.Std() < leastRotation {
+		errs = append(errs, fmt.Errorf("KEY_ROTATION: at least %s, or 0", leastRotation))
 	}
 	return errors.Join(append(errs, c.checkAudience(), c.checkOIDC())...)
 }
@@ -184,6 +195,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	}
 	p.Go("keys", s.watchKeys)
 	p.Go("messages", s.runJobs)
+	p.Go("roles", s.watchRoles)
 	p.Go("sweep", s.sweep)
 	return p.ServeGRPC(ctx, g)
 }
@@ -214,6 +226,7 @@ func New(c Config, d Deps) *Service {
 	s.keys = &keyring{verifier: token.NewVerifier(c.Issuer, c.Audience, d.Now)}
 	list, _ := parseProviders(c.OIDCProviders) // Validate has refused what is wrong with it
 	s.providers = newProviders(list, strings.TrimSuffix(c.PublicURL, "/"), d.Now)
+	s.keys.verifier.OnMiss(s.loadTrust)
 	s.throttle = &throttle{redis: d.Redis, prefix: c.Redis.Prefix + "auth:throttle:", key: s.secrets.throttle, now: d.Now, ids: d.IDs}
 	return s
 }

@@ -2,10 +2,13 @@ package auth
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,14 +22,14 @@ import (
 )
 
 const (
-	keyReload  = time.Minute
+	keyReload  = time.Second // a key killed by another replica signs no longer than this
 	keyTimeout = 10 * time.Second
-	active     = "ACTIVE"
 )
 
 // keyring holds the token keys in memory.
 type keyring struct {
 	verifier *token.Verifier
+	loading  sync.Mutex // held while keys are read and stored
 	loaded   atomic.Pointer[keys]
 }
 
@@ -67,15 +70,20 @@ func (k *keyring) jwks() ([]byte, error) {
 	return got.public, nil
 }
 
-// watchKeys loads the keys, making the first, and looks again each minute.
+// watchKeys tends the keys and looks for what others have done to them.
 func (s *Service) watchKeys(ctx context.Context) error {
 	tick := time.NewTicker(keyReload)
 	defer tick.Stop()
+	failing := false
 	for {
-		if err := s.loadKeys(ctx); err != nil {
-			if s.keys.loaded.Load() == nil {
-				return err // started again at once rather than in a minute
-			}
+		err := s.loadKeys(ctx)
+		switch {
+		case err == nil:
+			failing = false
+		case s.keys.loaded.Load() == nil:
+			return err // started again at once
+		case !failing && ctx.Err() == nil: // once, not each second
+			failing = true
 			zerolog.Ctx(ctx).Error().Err(err).Msg("signing keys not reloaded")
 		}
 		select {
@@ -86,15 +94,19 @@ func (s *Service) watchKeys(ctx context.Context) error {
 	}
 }
 
+// loadKeys brings the keys in memory up to date, moving those whose time has
+// come.
 func (s *Service) loadKeys(ctx context.Context) error {
+	s.keys.loading.Lock() // what was read last is stored last
+	defer s.keys.loading.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	stored, err := s.storedKeys(ctx, s.db.Pool)
 	if err != nil {
 		return err
 	}
-	if !hasActive(stored) {
-		if err := s.makeKey(ctx); err != nil {
+	if s.untended(stored, s.now()) {
+		if err := s.tendKeys(ctx); err != nil {
 			return err
 		}
 		if stored, err = s.storedKeys(ctx, s.db.Pool); err != nil {
@@ -110,25 +122,28 @@ func (s *Service) loadKeys(ctx context.Context) error {
 	return nil
 }
 
-func hasActive(list []storedKey) bool {
-	for _, k := range list {
-		if k.State == active {
-			return true
+// newKey makes a key of the configured algorithm.
+func (s *Service) newKey(state string) (storedKey, error) {
+	k := storedKey{Kid: id.Format("key", s.ids.New()), Alg: jwa.EdDSA.String(), State: state}
+	var secret []byte
+	if s.c.TokenAlg == jwa.ES256.String() {
+		k.Alg = s.c.TokenAlg
+		private, err := ecdsa.GenerateKey(elliptic.P256(), s.rand)
+		if err != nil {
+			return k, fmt.Errorf("generate a signing key: %w", err)
 		}
+		if secret, err = private.Bytes(); err != nil {
+			return k, fmt.Errorf("encode a signing key: %w", err)
+		}
+	} else {
+		_, private, err := ed25519.GenerateKey(s.rand)
+		if err != nil {
+			return k, fmt.Errorf("generate a signing key: %w", err)
+		}
+		secret = private.Seed()
 	}
-	return false
-}
-
-// makeKey writes a key unless another process just did.
-func (s *Service) makeKey(ctx context.Context) error {
-	_, private, err := ed25519.GenerateKey(s.rand)
-	if err != nil {
-		return fmt.Errorf("generate a signing key: %w", err)
-	}
-	kid := id.Format("key", s.ids.New())
-	return s.insertKey(ctx, storedKey{
-		Kid: kid, Alg: jwa.EdDSA.String(), Private: seal(s.secrets.signing, private.Seed(), keyRow(kid)),
-	}, s.now())
+	k.Private = seal(s.secrets.signing, secret, keyRow(k.Kid))
+	return k, nil
 }
 
 func keyRow(kid string) string { return "signing key " + kid }
@@ -139,21 +154,18 @@ func (s *Service) openKeys(stored []storedKey) (*keys, jwk.Set, error) {
 	next := &keys{}
 	set := jwk.NewSet()
 	for _, k := range stored {
-		seed, err := unseal(s.secrets.signing, k.Private, keyRow(k.Kid))
+		secret, err := unseal(s.secrets.signing, k.Private, keyRow(k.Kid))
 		if err != nil {
 			return nil, nil, fmt.Errorf("was JWT_SECRET changed? %w", err)
 		}
-		if len(seed) != ed25519.SeedSize {
-			return nil, nil, fmt.Errorf("signing key %s of %d bytes", k.Kid, len(seed))
-		}
-		private, public, err := jwkPair(k.Kid, ed25519.NewKeyFromSeed(seed))
+		private, public, err := jwkPair(k.Kid, jwa.SignatureAlgorithm(k.Alg), secret)
 		if err != nil {
 			return nil, nil, err
 		}
 		if err := set.AddKey(public); err != nil {
 			return nil, nil, fmt.Errorf("add key %s to the set: %w", k.Kid, err)
 		}
-		if k.State == active {
+		if k.State == keyActive {
 			next.signer = private
 		}
 	}
@@ -167,12 +179,16 @@ func (s *Service) openKeys(stored []storedKey) (*keys, jwk.Set, error) {
 	return next, set, nil
 }
 
-func jwkPair(kid string, raw ed25519.PrivateKey) (private, public jwk.Key, err error) {
+func jwkPair(kid string, alg jwa.SignatureAlgorithm, secret []byte) (private, public jwk.Key, err error) {
+	raw, err := parsePrivate(alg, secret)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read key %s: %w", kid, err)
+	}
 	private, err = jwk.FromRaw(raw)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read key %s: %w", kid, err)
 	}
-	for name, value := range map[string]any{jwk.KeyIDKey: kid, jwk.AlgorithmKey: jwa.EdDSA, jwk.KeyUsageKey: jwk.ForSignature} {
+	for name, value := range map[string]any{jwk.KeyIDKey: kid, jwk.AlgorithmKey: alg, jwk.KeyUsageKey: jwk.ForSignature} {
 		if err := private.Set(name, value); err != nil {
 			return nil, nil, fmt.Errorf("label key %s: %w", kid, err)
 		}
@@ -182,4 +198,19 @@ func jwkPair(kid string, raw ed25519.PrivateKey) (private, public jwk.Key, err e
 		return nil, nil, fmt.Errorf("publish key %s: %w", kid, err)
 	}
 	return private, public, nil
+}
+
+func parsePrivate(alg jwa.SignatureAlgorithm, secret []byte) (any, error) {
+	switch {
+	case alg == jwa.EdDSA && len(secret) == ed25519.SeedSize:
+		return ed25519.NewKeyFromSeed(secret), nil
+	case alg == jwa.ES256:
+		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+		if err != nil {
+			return nil, fmt.Errorf("parse: %w", err)
+		}
+		return key, nil
+	default:
+		return nil, fmt.Errorf("%s with %d bytes", alg, len(secret))
+	}
 }

@@ -68,7 +68,7 @@ func (s *Service) record(ctx context.Context, tx pg.Tx, c *token.Caller, now tim
 func auditEvent(a act, c *token.Caller, now time.Time) outbox.Event {
 	ev := &auditv1.Event{
 		Action:    a.Action,
-		Actor:     &auditv1.Event_Actor{Type: a.Actor.Type, Id: a.Actor.ID, SessionId: a.Actor.Session},
+		Actor:     &auditv1.Event_Actor{Type: a.Actor.Type, Id: a.Actor.ID, SessionId: a.Actor.Session, ImpersonatorId: c.ImpersonatorID()},
 		Outcome:   a.Outcome,
 		RequestId: c.RequestID,
 		Reason:    a.Reason,

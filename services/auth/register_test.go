@@ -55,7 +55,7 @@ func TestRegisterAndVerify(t *testing.T) {
 func (b *bench) audited() []*auditv1.Event {
 	b.t.Helper()
 	var out []*auditv1.Event
-	rows, err := b.db.Pool.Query(b.t.Context(), `SELECT payload FROM auth.outbox WHERE destination = 'audit'`)
+	rows, err := b.db.Pool.Query(b.t.Context(), `SELECT payload FROM auth.outbox WHERE destination = 'audit' ORDER BY seq`)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -90,6 +90,11 @@ func (s *Service) resetTx(ctx context.Context, tx pg.Tx, acc account, phc string
 	if err != nil {
 		return nil, err
 	}
+	more, err := s.endImpersonations(ctx, tx, acc.ID, uuid.Nil, uuid.Nil, c, now)
+	if err != nil {
+		return nil, err
+	}
+	news = append(news, more...)
 	if err := s.endCodes(ctx, tx, acc.ID, now); err != nil {
 		return nil, err
 	}
@@ -152,6 +157,11 @@ func (s *Service) changePasswordTx(ctx context.Context, tx pg.Tx, acc account, o
 	if err != nil {
 		return nil, err
 	}
+	more, err := s.endImpersonations(ctx, tx, acc.ID, uuid.Nil, c.SessionID, c, now)
+	if err != nil {
+		return nil, err
+	}
+	news = append(news, more...)
 	if err := s.endCodes(ctx, tx, acc.ID, now); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,11 @@ func (s *Service) end(ctx context.Context, tx pg.Tx, account, sid uuid.UUID, rea
 		return false, nil, err
 	}
 	news, err := s.recordAuthz(ctx, tx, sessionRevoked, 0, now, sid)
-	return true, news, err
+	if err != nil {
+		return true, nil, err
+	}
+	more, err := s.endImpersonations(ctx, tx, account, sid, uuid.Nil, &token.Caller{}, now)
+	return true, append(news, more...), err
 }
 
 // logout ends one session of the caller. Fails with NOT_FOUND for one that is
@@ -70,6 +74,11 @@ func (s *Service) logoutAll(ctx context.Context, c *token.Caller) error {
 		if news, err = s.recordAuthz(ctx, tx, sessionRevoked, 0, now, ended...); err != nil {
 			return err
 		}
+		more, err := s.endImpersonations(ctx, tx, c.UserID, uuid.Nil, uuid.Nil, c, now)
+		if err != nil {
+			return err
+		}
+		news = append(news, more...)
 		acts := make([]act, 0, len(ended))
 		for _, sid := range ended {
 			acts = append(acts, act{
@@ -128,7 +137,7 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 			return err
 		}
 		if state == stateSuspended {
-			news, err = s.shutOut(ctx, tx, acc, now)
+			news, err = s.shutOut(ctx, tx, acc, c, now)
 		} else {
 			err = s.queueMail(ctx, tx, mail{To: acc.Email, Template: "account_reactivated", Locale: acc.Locale, Name: acc.FirstName}, now)
 		}
@@ -150,7 +159,7 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 
 // shutOut ends the sessions of a suspended account, kills its tokens and tells
 // its owner.
-func (s *Service) shutOut(ctx context.Context, tx pg.Tx, acc account, now time.Time) ([]authzEvent, error) {
+func (s *Service) shutOut(ctx context.Context, tx pg.Tx, acc account, c *token.Caller, now time.Time) ([]authzEvent, error) {
 	if _, err := s.endSessions(ctx, tx, acc.ID, "account suspended", now); err != nil {
 		return nil, err
 	}
@@ -158,7 +167,11 @@ func (s *Service) shutOut(ctx context.Context, tx pg.Tx, acc account, now time.T
 	if err != nil {
 		return nil, err
 	}
-	return news, s.queueMail(ctx, tx, mail{To: acc.Email, Template: "account_suspended", Locale: acc.Locale, Name: acc.FirstName}, now)
+	more, err := s.endImpersonations(ctx, tx, acc.ID, uuid.Nil, uuid.Nil, c, now)
+	if err != nil {
+		return nil, err
+	}
+	return append(news, more...), s.queueMail(ctx, tx, mail{To: acc.Email, Template: "account_suspended", Locale: acc.Locale, Name: acc.FirstName}, now)
 }
 
 func orNoAccount(err error) error {

@@ -25,6 +25,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	authv1.RegisterOidcServiceServer(g, &oidcServer{Service: s})
 	authv1.RegisterLegalServiceServer(g, &legalServer{Service: s})
 	authv1.RegisterAuthInternalServiceServer(g, &internalServer{Service: s})
+	authv1.RegisterRoleInternalServiceServer(g, &roleServer{Service: s})
+	authv1.RegisterKeyInternalServiceServer(g, &keyServer{Service: s, peer: peer})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/manas360/platform/pkg/fail"
@@ -22,7 +23,12 @@ type internalServer struct {
 	*Service
 }
 
-func (s *internalServer) GetKeys(context.Context, *authv1.GetKeysRequest) (*authv1.GetKeysResponse, error) {
+func (s *internalServer) GetKeys(ctx context.Context, _ *authv1.GetKeysRequest) (*authv1.GetKeysResponse, error) {
+	// As they are now: who asks may have heard of a change that this replica has
+	// not. Without the database the last known must do.
+	if err := s.loadKeys(ctx); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("signing keys not reloaded")
+	}
 	set, err := s.keys.jwks()
 	if err != nil {
 		return nil, err

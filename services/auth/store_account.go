@@ -14,6 +14,7 @@ import (
 const accountColumns = `
 SELECT a.id, a.email, a.email_verified_at, a.phone, a.state, a.first_name, a.last_name, a.locale, a.epoch, a.version,
        a.plan, a.features, a.created_at, a.last_login_at, a.accepted_terms, a.accepted_privacy, r.roles, r.level, r.needs_mfa, p.permissions,
+       (SELECT coalesce(max(re.epoch), 0) FROM auth.role AS re) AS roles_epoch,
        EXISTS (SELECT 1 FROM auth.totp AS t WHERE t.account_id = a.id AND t.confirmed_at IS NOT NULL)
        OR EXISTS (SELECT 1 FROM auth.passkey AS k WHERE k.account_id = a.id) AS has_factor
   FROM auth.account AS a

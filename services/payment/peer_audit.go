@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/token"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	"github.com/manas360/platform/services/payment/factstate"
 	"github.com/manas360/platform/services/payment/ledger"
@@ -18,6 +19,9 @@ import (
 // record is an audit event of a payment.
 func record(ctx context.Context, action string, by *auditv1.Event_Actor, paymentID, userID uuid.UUID, outcome auditv1.Event_Outcome, now time.Time, changes ...*auditv1.Event_Change) outbox.Event {
 	pay := id.Format("pay", paymentID)
+	if c, ok := token.FromContext(ctx); ok { // absent when a provider or the clock is behind it
+		by.ImpersonatorId = c.ImpersonatorID()
+	}
 	return outbox.Event{
 		Key: pay, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{

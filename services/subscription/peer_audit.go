@@ -16,7 +16,7 @@ import (
 )
 
 // actor is who is behind a change.
-type actor struct{ kind, id, session, network string }
+type actor struct{ kind, id, session, network, impersonator string }
 
 // change is one value before and after; "" and nil are written as absent.
 type change struct {
@@ -32,6 +32,7 @@ func actorOf(ctx context.Context) actor {
 	}
 	return actor{
 		kind: "user", id: id.Format("usr", caller.UserID), session: id.Format("ses", caller.SessionID), network: network(caller.ClientIP),
+		impersonator: caller.ImpersonatorID(),
 	}
 }
 
@@ -43,7 +44,7 @@ func audit(ctx context.Context, action string, by actor, sub subscription, now t
 	user := id.Format("usr", sub.UserID)
 	ev := &auditv1.Event{
 		Action:  action,
-		Actor:   &auditv1.Event_Actor{Type: by.kind, Id: by.id, SessionId: by.session},
+		Actor:   &auditv1.Event_Actor{Type: by.kind, Id: by.id, SessionId: by.session, ImpersonatorId: by.impersonator},
 		Outcome: auditv1.Event_SUCCESS, RequestId: rpc.RequestID(ctx), Source: schema, IpPrefix: by.network,
 		Targets: []*auditv1.Event_Target{
 			{Type: "subscription", Id: id.Format("sub", sub.ID)}, {Type: "user", Id: user},

@@ -16,7 +16,7 @@ func profileUpdated(caller *token.Caller, paths []string, now time.Time) outbox.
 	ev := &auditv1.Event{
 		Action: "profile.updated",
 		Actor: &auditv1.Event_Actor{
-			Type: "user", Id: user, SessionId: id.Format("ses", caller.SessionID),
+			Type: "user", Id: user, SessionId: id.Format("ses", caller.SessionID), ImpersonatorId: caller.ImpersonatorID(),
 		},
 		Targets:   []*auditv1.Event_Target{{Type: "user", Id: user}},
 		Outcome:   auditv1.Event_SUCCESS,

@@ -97,7 +97,7 @@ func (s *Stack) own(env map[string]string, name string) {
 		if s.AllowedOrigins != "" {
 			env["WEBAUTHN_ORIGINS"] += "," + s.url()
 		}
-		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "OTP_COUNTRIES", "OIDC_PROVIDERS")
+		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_ALG", "KEY_ROTATION", "OTP_COUNTRIES", "OIDC_PROVIDERS")
 	case "admin":
 		s.pass(env, "TOKEN_ISSUER", "TOKEN_AUDIENCE")
 	case "subscription":

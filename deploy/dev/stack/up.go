@@ -111,7 +111,7 @@ func (s *Stack) prepare(ctx context.Context) (*plan, error) {
 		return nil
 	})
 	each(2, func() error {
-		return writeCertificates(s.path("tls"), s.Now(), s.Rand, append([]string{"gateway"}, Services...))
+		return writeCertificates(s.path("tls"), s.Now(), s.Rand, append([]string{"gateway", "manasctl"}, Services...))
 	})
 	group.Wait()
 	return p, worst(errs)

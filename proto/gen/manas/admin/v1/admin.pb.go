@@ -1058,12 +1058,12 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\n" +
 	"\x18\xf4\x03R\x06reason\"I\n" +
 	"\x16ReactivateUserResponse\x12/\n" +
-	"\x04user\x18\x01 \x01(\v2\x1b.manas.admin.v1.UserSummaryR\x04user2\x8b\x05\n" +
-	"\fAdminService\x12\x88\x01\n" +
-	"\tListUsers\x12 .manas.admin.v1.ListUsersRequest\x1a!.manas.admin.v1.ListUsersResponse\"6\xc2\xcb\x18\x178\x01j\x05admin\x1a\fusers.manage\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/users\x12\x8d\x01\n" +
-	"\aGetUser\x12\x1e.manas.admin.v1.GetUserRequest\x1a\x1f.manas.admin.v1.GetUserResponse\"A\xc2\xcb\x18\x178\x01j\x05admin\x1a\fusers.manage\x82\xd3\xe4\x93\x02 b\x04user\x12\x18/api/v1/admin/users/{id}\x12\xa8\x01\n" +
-	"\vSuspendUser\x12\".manas.admin.v1.SuspendUserRequest\x1a#.manas.admin.v1.SuspendUserResponse\"P\xc2\xcb\x18\x1b0\x018\x01P\x01j\x05admin\x1a\fusers.manage\x82\xd3\xe4\x93\x02+:\x01*b\x04user\" /api/v1/admin/users/{id}/suspend\x12\xb4\x01\n" +
-	"\x0eReactivateUser\x12%.manas.admin.v1.ReactivateUserRequest\x1a&.manas.admin.v1.ReactivateUserResponse\"S\xc2\xcb\x18\x1b0\x018\x01P\x01j\x05admin\x1a\fusers.manage\x82\xd3\xe4\x93\x02.:\x01*b\x04user\"#/api/v1/admin/users/{id}/reactivateB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
+	"\x04user\x18\x01 \x01(\v2\x1b.manas.admin.v1.UserSummaryR\x04user2\x93\x05\n" +
+	"\fAdminService\x12\x8a\x01\n" +
+	"\tListUsers\x12 .manas.admin.v1.ListUsersRequest\x1a!.manas.admin.v1.ListUsersResponse\"8\xc2\xcb\x18\x198\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/users\x12\x8f\x01\n" +
+	"\aGetUser\x12\x1e.manas.admin.v1.GetUserRequest\x1a\x1f.manas.admin.v1.GetUserResponse\"C\xc2\xcb\x18\x198\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x02 b\x04user\x12\x18/api/v1/admin/users/{id}\x12\xaa\x01\n" +
+	"\vSuspendUser\x12\".manas.admin.v1.SuspendUserRequest\x1a#.manas.admin.v1.SuspendUserResponse\"R\xc2\xcb\x18\x1d0\x018\x01P\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x02+:\x01*b\x04user\" /api/v1/admin/users/{id}/suspend\x12\xb6\x01\n" +
+	"\x0eReactivateUser\x12%.manas.admin.v1.ReactivateUserRequest\x1a&.manas.admin.v1.ReactivateUserResponse\"U\xc2\xcb\x18\x1d0\x018\x01P\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x02.:\x01*b\x04user\"#/api/v1/admin/users/{id}/reactivateB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_manas_admin_v1_admin_proto_rawDescOnce sync.Once

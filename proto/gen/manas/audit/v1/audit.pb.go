@@ -527,9 +527,11 @@ type Event_Actor struct {
 	// Prefixed id, or a service's name.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Session id, if one.
-	SessionId     string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// usr_… of the operator who acted in this person's name; empty otherwise.
+	ImpersonatorId string `protobuf:"bytes,4,opt,name=impersonator_id,json=impersonatorId,proto3" json:"impersonator_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Event_Actor) Reset() {
@@ -579,6 +581,13 @@ func (x *Event_Actor) GetId() string {
 func (x *Event_Actor) GetSessionId() string {
 	if x != nil {
 		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Event_Actor) GetImpersonatorId() string {
+	if x != nil {
+		return x.ImpersonatorId
 	}
 	return ""
 }
@@ -706,7 +715,7 @@ var File_manas_audit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\x93\x06\n" +
+	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\xbc\x06\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x03R\x03seq\x12;\n" +
@@ -724,12 +733,13 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	" \x03(\v2\x1c.manas.audit.v1.Event.ChangeR\achanges\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
 	"\x06source\x18\f \x01(\tR\x06source\x12\x1b\n" +
-	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x1aJ\n" +
+	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x1as\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x03 \x01(\tR\tsessionId\x1a,\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12'\n" +
+	"\x0fimpersonator_id\x18\x04 \x01(\tR\x0eimpersonatorId\x1a,\n" +
 	"\x06Target\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x1aJ\n" +
@@ -766,12 +776,12 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\x0fGetEventRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"?\n" +
 	"\x10GetEventResponse\x12+\n" +
-	"\x05event\x18\x01 \x01(\v2\x15.manas.audit.v1.EventR\x05event2\xae\x02\n" +
-	"\fAuditService\x12\x8a\x01\n" +
+	"\x05event\x18\x01 \x01(\v2\x15.manas.audit.v1.EventR\x05event2\xb2\x02\n" +
+	"\fAuditService\x12\x8c\x01\n" +
 	"\n" +
-	"ListEvents\x12!.manas.audit.v1.ListEventsRequest\x1a\".manas.audit.v1.ListEventsResponse\"5\xc2\xcb\x18\x15*\x05admin8\x01\x1a\n" +
-	"audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit/events\x12\x90\x01\n" +
-	"\bGetEvent\x12\x1f.manas.audit.v1.GetEventRequest\x1a .manas.audit.v1.GetEventResponse\"A\xc2\xcb\x18\x15*\x05admin8\x01\x1a\n" +
+	"ListEvents\x12!.manas.audit.v1.ListEventsRequest\x1a\".manas.audit.v1.ListEventsResponse\"7\xc2\xcb\x18\x17*\x05admin8\x01x\x01\x1a\n" +
+	"audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit/events\x12\x92\x01\n" +
+	"\bGetEvent\x12\x1f.manas.audit.v1.GetEventRequest\x1a .manas.audit.v1.GetEventResponse\"C\xc2\xcb\x18\x17*\x05admin8\x01x\x01\x1a\n" +
 	"audit.read\x82\xd3\xe4\x93\x02\"b\x05event\x12\x19/api/v1/audit/events/{id}B?Z=github.com/manas360/platform/proto/gen/manas/audit/v1;auditv1b\x06proto3"
 
 var (

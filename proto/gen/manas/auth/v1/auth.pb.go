@@ -92,6 +92,10 @@ const (
 	AuthzEvent_ACCOUNT_REVOKED AuthzEvent_Kind = 2
 	// key is an account whose roles, plan or permissions changed.
 	AuthzEvent_ACCOUNT_STALE AuthzEvent_Kind = 3
+	// A role was redefined: tables older than min_epoch are out of date. No key.
+	AuthzEvent_ROLES_CHANGED AuthzEvent_Kind = 4
+	// The key set has changed. No key.
+	AuthzEvent_KEYS_CHANGED AuthzEvent_Kind = 5
 )
 
 // Enum value maps for AuthzEvent_Kind.
@@ -101,12 +105,16 @@ var (
 		1: "SESSION_REVOKED",
 		2: "ACCOUNT_REVOKED",
 		3: "ACCOUNT_STALE",
+		4: "ROLES_CHANGED",
+		5: "KEYS_CHANGED",
 	}
 	AuthzEvent_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"SESSION_REVOKED":  1,
 		"ACCOUNT_REVOKED":  2,
 		"ACCOUNT_STALE":    3,
+		"ROLES_CHANGED":    4,
+		"KEYS_CHANGED":     5,
 	}
 )
 
@@ -1584,9 +1592,9 @@ type AuthzEvent struct {
 	Seq int64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// What the key names.
 	Kind AuthzEvent_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=manas.auth.v1.AuthzEvent_Kind" json:"kind,omitempty"`
-	// 16 bytes: the session's or the account's UUID.
+	// 16 bytes: the session's or the account's UUID; zero bytes for none.
 	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	// Tokens of the account with a smaller epoch are stale.
+	// Tokens of the account, or tables of roles, with a smaller epoch are stale.
 	MinEpoch int64 `protobuf:"varint,4,opt,name=min_epoch,json=minEpoch,proto3" json:"min_epoch,omitempty"`
 	// When no token it could concern is left.
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
@@ -3099,7 +3107,7 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x17ListAuthzEventsResponse\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.manas.auth.v1.AuthzEventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12,\n" +
-	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\x97\x02\n" +
+	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"\xbc\x02\n" +
 	"\n" +
 	"AuthzEvent\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x122\n" +
@@ -3107,12 +3115,14 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x1b\n" +
 	"\tmin_epoch\x18\x04 \x01(\x03R\bminEpoch\x129\n" +
 	"\n" +
-	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"Y\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"~\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSESSION_REVOKED\x10\x01\x12\x13\n" +
 	"\x0fACCOUNT_REVOKED\x10\x02\x12\x11\n" +
-	"\rACCOUNT_STALE\x10\x03\"\x8c\x04\n" +
+	"\rACCOUNT_STALE\x10\x03\x12\x11\n" +
+	"\rROLES_CHANGED\x10\x04\x12\x10\n" +
+	"\fKEYS_CHANGED\x10\x05\"\x8c\x04\n" +
 	"\aAccount\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\x05email\x18\x02 \x01(\tH\x00R\x05email\x88\x01\x01\x12\x19\n" +
@@ -3228,38 +3238,38 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x06answer\x18\x01 \x01(\v2\x1a.manas.auth.v1.LoginAnswerR\x06answer\"\x10\n" +
 	"\x0eLogoutResponse\"\x13\n" +
 	"\x11LogoutAllResponse\"\x17\n" +
-	"\x15RevokeSessionResponse2\xc1\r\n" +
+	"\x15RevokeSessionResponse2\xd7\r\n" +
 	"\vAuthService\x12h\n" +
-	"\bGetLegal\x12\x1e.manas.auth.v1.GetLegalRequest\x1a\x1f.manas.auth.v1.GetLegalResponse\"\x1b\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/legal\x12\x80\x01\n" +
-	"\bRegister\x12\x1e.manas.auth.v1.RegisterRequest\x1a\x1f.manas.auth.v1.RegisterResponse\"3\xc2\xcb\x18\x0f`\xca\x01j\bregister\b\x01\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/api/v1/auth/register\x12\x80\x01\n" +
-	"\x06Verify\x12\x1c.manas.auth.v1.VerifyRequest\x1a\x1d.manas.auth.v1.VerifyResponse\"9\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02!:\x01*b\asession\"\x13/api/v1/auth/verify\x12{\n" +
-	"\x05Login\x12\x1b.manas.auth.v1.LoginRequest\x1a\x1c.manas.auth.v1.LoginResponse\"7\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02\x1f:\x01*b\x06answer\"\x12/api/v1/auth/login\x12\x90\x01\n" +
+	"\bGetLegal\x12\x1e.manas.auth.v1.GetLegalRequest\x1a\x1f.manas.auth.v1.GetLegalResponse\"\x1b\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/legal\x12\x82\x01\n" +
+	"\bRegister\x12\x1e.manas.auth.v1.RegisterRequest\x1a\x1f.manas.auth.v1.RegisterResponse\"5\xc2\xcb\x18\x11`\xca\x01j\bregisterx\x00\b\x01\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/api/v1/auth/register\x12\x82\x01\n" +
+	"\x06Verify\x12\x1c.manas.auth.v1.VerifyRequest\x1a\x1d.manas.auth.v1.VerifyResponse\";\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02!:\x01*b\asession\"\x13/api/v1/auth/verify\x12}\n" +
+	"\x05Login\x12\x1b.manas.auth.v1.LoginRequest\x1a\x1c.manas.auth.v1.LoginResponse\"9\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02\x1f:\x01*b\x06answer\"\x12/api/v1/auth/login\x12\x92\x01\n" +
 	"\n" +
-	"AdminLogin\x12 .manas.auth.v1.AdminLoginRequest\x1a!.manas.auth.v1.AdminLoginResponse\"=\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\x06answer\"\x18/api/v1/auth/admin-login\x12\x8d\x01\n" +
-	"\tVerifyMfa\x12\x1f.manas.auth.v1.VerifyMfaRequest\x1a .manas.auth.v1.VerifyMfaResponse\"=\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\asession\"\x17/api/v1/auth/mfa/verify\x12\x81\x01\n" +
-	"\aRefresh\x12\x1d.manas.auth.v1.RefreshRequest\x1a\x1e.manas.auth.v1.RefreshResponse\"7\xc2\xcb\x18\vj\arefresh\b\x01\x82\xd3\xe4\x93\x02\":\x01*b\asession\"\x14/api/v1/auth/refresh\x12m\n" +
-	"\x06Logout\x12\x1c.manas.auth.v1.LogoutRequest\x1a\x1d.manas.auth.v1.LogoutResponse\"&\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x15\"\x13/api/v1/auth/logout\x12z\n" +
-	"\tLogoutAll\x12\x1f.manas.auth.v1.LogoutAllRequest\x1a .manas.auth.v1.LogoutAllResponse\"*\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x19\"\x17/api/v1/auth/logout-all\x12~\n" +
-	"\fListSessions\x12\".manas.auth.v1.ListSessionsRequest\x1a#.manas.auth.v1.ListSessionsResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/sessions\x12\x89\x01\n" +
-	"\rRevokeSession\x12#.manas.auth.v1.RevokeSessionRequest\x1a$.manas.auth.v1.RevokeSessionResponse\"-\xc2\xcb\x18\a`\xcc\x01p\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/sessions/{id}\x12\x8c\x01\n" +
+	"AdminLogin\x12 .manas.auth.v1.AdminLoginRequest\x1a!.manas.auth.v1.AdminLoginResponse\"?\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\x06answer\"\x18/api/v1/auth/admin-login\x12\x8f\x01\n" +
+	"\tVerifyMfa\x12\x1f.manas.auth.v1.VerifyMfaRequest\x1a .manas.auth.v1.VerifyMfaResponse\"?\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\asession\"\x17/api/v1/auth/mfa/verify\x12\x83\x01\n" +
+	"\aRefresh\x12\x1d.manas.auth.v1.RefreshRequest\x1a\x1e.manas.auth.v1.RefreshResponse\"9\xc2\xcb\x18\rj\arefreshx\x00\b\x01\x82\xd3\xe4\x93\x02\":\x01*b\asession\"\x14/api/v1/auth/refresh\x12o\n" +
+	"\x06Logout\x12\x1c.manas.auth.v1.LogoutRequest\x1a\x1d.manas.auth.v1.LogoutResponse\"(\xc2\xcb\x18\t`\xcc\x01p\x01x\x00\x10\x01\x82\xd3\xe4\x93\x02\x15\"\x13/api/v1/auth/logout\x12|\n" +
+	"\tLogoutAll\x12\x1f.manas.auth.v1.LogoutAllRequest\x1a .manas.auth.v1.LogoutAllResponse\",\xc2\xcb\x18\t`\xcc\x01p\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x19\"\x17/api/v1/auth/logout-all\x12~\n" +
+	"\fListSessions\x12\".manas.auth.v1.ListSessionsRequest\x1a#.manas.auth.v1.ListSessionsResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/sessions\x12\x8b\x01\n" +
+	"\rRevokeSession\x12#.manas.auth.v1.RevokeSessionRequest\x1a$.manas.auth.v1.RevokeSessionResponse\"/\xc2\xcb\x18\t`\xcc\x01p\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/sessions/{id}\x12\x8e\x01\n" +
 	"\n" +
-	"CreateTotp\x12 .manas.auth.v1.CreateTotpRequest\x1a!.manas.auth.v1.CreateTotpResponse\"9\xc2\xcb\x18\x180\x01@\xd8\x04`\xc9\x01j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\"\x15/api/v1/auth/mfa/totp\x12\x97\x01\n" +
-	"\vConfirmTotp\x12!.manas.auth.v1.ConfirmTotpRequest\x1a\".manas.auth.v1.ConfirmTotpResponse\"A\xc2\xcb\x18\x150\x01@\xd8\x04j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/auth/mfa/totp/confirm2\xe7\x06\n" +
+	"CreateTotp\x12 .manas.auth.v1.CreateTotpRequest\x1a!.manas.auth.v1.CreateTotpResponse\";\xc2\xcb\x18\x1a0\x01@\xd8\x04`\xc9\x01j\n" +
+	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\"\x15/api/v1/auth/mfa/totp\x12\x99\x01\n" +
+	"\vConfirmTotp\x12!.manas.auth.v1.ConfirmTotpRequest\x1a\".manas.auth.v1.ConfirmTotpResponse\"C\xc2\xcb\x18\x170\x01@\xd8\x04j\n" +
+	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/auth/mfa/totp/confirm2\xee\x06\n" +
 	"\x13AuthInternalService\x12\x84\x01\n" +
 	"\aGetKeys\x12\x1d.manas.auth.v1.GetKeysRequest\x1a\x1e.manas.auth.v1.GetKeysResponse\":\xc2\xcb\x186*\agateway*\x04user*\fsubscription*\apayment*\x05audit*\x05admin \x01\x12n\n" +
 	"\x0eExchangeApiKey\x12$.manas.auth.v1.ExchangeApiKeyRequest\x1a%.manas.auth.v1.ExchangeApiKeyResponse\"\x0f\xc2\xcb\x18\v*\agateway \x01\x12q\n" +
 	"\x0fListAuthzEvents\x12%.manas.auth.v1.ListAuthzEventsRequest\x1a&.manas.auth.v1.ListAuthzEventsResponse\"\x0f\xc2\xcb\x18\v*\agateway \x01\x12f\n" +
 	"\n" +
-	"GetAccount\x12 .manas.auth.v1.GetAccountRequest\x1a!.manas.auth.v1.GetAccountResponse\"\x13\xc2\xcb\x18\x0f*\x04user*\x05admin \x01\x12t\n" +
-	"\fListAccounts\x12\".manas.auth.v1.ListAccountsRequest\x1a#.manas.auth.v1.ListAccountsResponse\"\x1b\xc2\xcb\x18\x17*\x05admin8\x01\x1a\fusers.manage\x12~\n" +
-	"\x0eSuspendAccount\x12$.manas.auth.v1.SuspendAccountRequest\x1a%.manas.auth.v1.SuspendAccountResponse\"\x1f\xc2\xcb\x18\x1b*\x05admin0\x018\x01P\x01\x1a\fusers.manage\x12\x87\x01\n" +
-	"\x11ReactivateAccount\x12'.manas.auth.v1.ReactivateAccountRequest\x1a(.manas.auth.v1.ReactivateAccountResponse\"\x1f\xc2\xcb\x18\x1b*\x05admin0\x018\x01P\x01\x1a\fusers.manageB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
+	"GetAccount\x12 .manas.auth.v1.GetAccountRequest\x1a!.manas.auth.v1.GetAccountResponse\"\x13\xc2\xcb\x18\x0f*\x04user*\x05admin \x01\x12v\n" +
+	"\fListAccounts\x12\".manas.auth.v1.ListAccountsRequest\x1a#.manas.auth.v1.ListAccountsResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manage\x12\x80\x01\n" +
+	"\x0eSuspendAccount\x12$.manas.auth.v1.SuspendAccountRequest\x1a%.manas.auth.v1.SuspendAccountResponse\"!\xc2\xcb\x18\x1d*\x05admin0\x018\x01P\x01x\x01\x1a\fusers.manage\x12\x89\x01\n" +
+	"\x11ReactivateAccount\x12'.manas.auth.v1.ReactivateAccountRequest\x1a(.manas.auth.v1.ReactivateAccountResponse\"!\xc2\xcb\x18\x1d*\x05admin0\x018\x01P\x01x\x01\x1a\fusers.manageB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 
 var (
 	file_manas_auth_v1_auth_proto_rawDescOnce sync.Once

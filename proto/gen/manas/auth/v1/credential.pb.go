@@ -1378,32 +1378,32 @@ const file_manas_auth_v1_credential_proto_rawDesc = "" +
 	"\x12VerifyPhoneRequest\x12,\n" +
 	"\fchallenge_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\vchallengeId\x12\x1d\n" +
 	"\x04code\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04code\"\x15\n" +
-	"\x13VerifyPhoneResponse2\xf0\x0e\n" +
-	"\x11CredentialService\x12\x8a\x01\n" +
-	"\aSendOtp\x12\x1d.manas.auth.v1.SendOtpRequest\x1a\x1e.manas.auth.v1.SendOtpResponse\"@\xc2\xcb\x18\x11`\xca\x01j\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\tchallenge\"\x15/api/v1/auth/send-otp\x12\x8c\x01\n" +
-	"\tVerifyOtp\x12\x1f.manas.auth.v1.VerifyOtpRequest\x1a .manas.auth.v1.VerifyOtpResponse\"<\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02$:\x01*b\x06answer\"\x17/api/v1/auth/verify-otp\x12\xa6\x01\n" +
-	"\x0eForgotPassword\x12$.manas.auth.v1.ForgotPasswordRequest\x1a%.manas.auth.v1.ForgotPasswordResponse\"G\xc2\xcb\x18\x11`\xca\x01j\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02,:\x01*b\tchallenge\"\x1c/api/v1/auth/password/forgot\x12\x97\x01\n" +
-	"\rResetPassword\x12#.manas.auth.v1.ResetPasswordRequest\x1a$.manas.auth.v1.ResetPasswordResponse\";\xc2\xcb\x18\x11`\xcc\x01j\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/v1/auth/password/reset\x12\x9f\x01\n" +
-	"\x0eChangePassword\x12$.manas.auth.v1.ChangePasswordRequest\x1a%.manas.auth.v1.ChangePasswordResponse\"@\xc2\xcb\x18\x150\x01`\xcc\x01j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/auth/password/change\x12\x85\x01\n" +
-	"\x06StepUp\x12\x1c.manas.auth.v1.StepUpRequest\x1a\x1d.manas.auth.v1.StepUpResponse\">\xc2\xcb\x18\x120\x01j\n" +
-	"credentialp\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*b\asession\"\x14/api/v1/auth/step-up\x12\xb1\x01\n" +
-	"\vDisableTotp\x12!.manas.auth.v1.DisableTotpRequest\x1a\".manas.auth.v1.DisableTotpResponse\"[\xc2\xcb\x18\x130\x01`\xcc\x01j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02>:\x01*Z\":\x01*\"\x1d/api/v1/auth/mfa/totp/disable*\x15/api/v1/auth/mfa/totp\x12\xab\x01\n" +
-	"\x12RenewRecoveryCodes\x12(.manas.auth.v1.RenewRecoveryCodesRequest\x1a).manas.auth.v1.RenewRecoveryCodesResponse\"@\xc2\xcb\x18\x150\x018\x01@\xd8\x04j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02!\"\x1f/api/v1/auth/mfa/recovery-codes\x12\x9f\x01\n" +
-	"\vChangeEmail\x12!.manas.auth.v1.ChangeEmailRequest\x1a\".manas.auth.v1.ChangeEmailResponse\"I\xc2\xcb\x18\x160\x01@\xd8\x04`\xca\x01j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02):\x01*b\tchallenge\"\x19/api/v1/auth/email/change\x12\x94\x01\n" +
-	"\vVerifyEmail\x12!.manas.auth.v1.VerifyEmailRequest\x1a\".manas.auth.v1.VerifyEmailResponse\">\xc2\xcb\x18\x160\x01@\xd8\x04`\xcc\x01j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/v1/auth/email/verify\x12\x9f\x01\n" +
-	"\vChangePhone\x12!.manas.auth.v1.ChangePhoneRequest\x1a\".manas.auth.v1.ChangePhoneResponse\"I\xc2\xcb\x18\x160\x01@\xd8\x04`\xca\x01j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02):\x01*b\tchallenge\"\x19/api/v1/auth/phone/change\x12\x94\x01\n" +
-	"\vVerifyPhone\x12!.manas.auth.v1.VerifyPhoneRequest\x1a\".manas.auth.v1.VerifyPhoneResponse\">\xc2\xcb\x18\x160\x01@\xd8\x04`\xcc\x01j\n" +
-	"credential\x10\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/v1/auth/phone/verifyB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
+	"\x13VerifyPhoneResponse2\x88\x0f\n" +
+	"\x11CredentialService\x12\x8c\x01\n" +
+	"\aSendOtp\x12\x1d.manas.auth.v1.SendOtpRequest\x1a\x1e.manas.auth.v1.SendOtpResponse\"B\xc2\xcb\x18\x13`\xca\x01j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02%:\x01*b\tchallenge\"\x15/api/v1/auth/send-otp\x12\x8e\x01\n" +
+	"\tVerifyOtp\x12\x1f.manas.auth.v1.VerifyOtpRequest\x1a .manas.auth.v1.VerifyOtpResponse\">\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02$:\x01*b\x06answer\"\x17/api/v1/auth/verify-otp\x12\xa8\x01\n" +
+	"\x0eForgotPassword\x12$.manas.auth.v1.ForgotPasswordRequest\x1a%.manas.auth.v1.ForgotPasswordResponse\"I\xc2\xcb\x18\x13`\xca\x01j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02,:\x01*b\tchallenge\"\x1c/api/v1/auth/password/forgot\x12\x99\x01\n" +
+	"\rResetPassword\x12#.manas.auth.v1.ResetPasswordRequest\x1a$.manas.auth.v1.ResetPasswordResponse\"=\xc2\xcb\x18\x13`\xcc\x01j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/v1/auth/password/reset\x12\xa1\x01\n" +
+	"\x0eChangePassword\x12$.manas.auth.v1.ChangePasswordRequest\x1a%.manas.auth.v1.ChangePasswordResponse\"B\xc2\xcb\x18\x170\x01`\xcc\x01j\n" +
+	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/auth/password/change\x12\x87\x01\n" +
+	"\x06StepUp\x12\x1c.manas.auth.v1.StepUpRequest\x1a\x1d.manas.auth.v1.StepUpResponse\"@\xc2\xcb\x18\x140\x01j\n" +
+	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\":\x01*b\asession\"\x14/api/v1/auth/step-up\x12\xb3\x01\n" +
+	"\vDisableTotp\x12!.manas.auth.v1.DisableTotpRequest\x1a\".manas.auth.v1.DisableTotpResponse\"]\xc2\xcb\x18\x150\x01`\xcc\x01j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02>:\x01*Z\":\x01*\"\x1d/api/v1/auth/mfa/totp/disable*\x15/api/v1/auth/mfa/totp\x12\xad\x01\n" +
+	"\x12RenewRecoveryCodes\x12(.manas.auth.v1.RenewRecoveryCodesRequest\x1a).manas.auth.v1.RenewRecoveryCodesResponse\"B\xc2\xcb\x18\x170\x018\x01@\xd8\x04j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02!\"\x1f/api/v1/auth/mfa/recovery-codes\x12\xa1\x01\n" +
+	"\vChangeEmail\x12!.manas.auth.v1.ChangeEmailRequest\x1a\".manas.auth.v1.ChangeEmailResponse\"K\xc2\xcb\x18\x180\x01@\xd8\x04`\xca\x01j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02):\x01*b\tchallenge\"\x19/api/v1/auth/email/change\x12\x96\x01\n" +
+	"\vVerifyEmail\x12!.manas.auth.v1.VerifyEmailRequest\x1a\".manas.auth.v1.VerifyEmailResponse\"@\xc2\xcb\x18\x180\x01@\xd8\x04`\xcc\x01j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/v1/auth/email/verify\x12\xa1\x01\n" +
+	"\vChangePhone\x12!.manas.auth.v1.ChangePhoneRequest\x1a\".manas.auth.v1.ChangePhoneResponse\"K\xc2\xcb\x18\x180\x01@\xd8\x04`\xca\x01j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02):\x01*b\tchallenge\"\x19/api/v1/auth/phone/change\x12\x96\x01\n" +
+	"\vVerifyPhone\x12!.manas.auth.v1.VerifyPhoneRequest\x1a\".manas.auth.v1.VerifyPhoneResponse\"@\xc2\xcb\x18\x180\x01@\xd8\x04`\xcc\x01j\n" +
+	"credentialx\x01\x10\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/v1/auth/phone/verifyB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 
 var (
 	file_manas_auth_v1_credential_proto_rawDescOnce sync.Once

@@ -59,6 +59,9 @@ type Rule struct {
 	RateClass string `protobuf:"bytes,13,opt,name=rate_class,json=rateClass,proto3" json:"rate_class,omitempty"`
 	// Open to a session that still owes its second factor (enrolment).
 	Enrolment bool `protobuf:"varint,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	// Closed to an operator who acts for somebody else. Absent is closed for what
+	// is sensitive, asks for a second factor or for a recent sign-in.
+	NoImpersonation *bool `protobuf:"varint,15,opt,name=no_impersonation,json=noImpersonation,proto3,oneof" json:"no_impersonation,omitempty"`
 	// Open to a caller who has yet to accept the current legal documents; what is
 	// open to enrolment is too.
 	BeforeLegal bool `protobuf:"varint,20,opt,name=before_legal,json=beforeLegal,proto3" json:"before_legal,omitempty"`
@@ -213,6 +216,13 @@ func (x *Rule) GetEnrolment() bool {
 	return false
 }
 
+func (x *Rule) GetNoImpersonation() bool {
+	if x != nil && x.NoImpersonation != nil {
+		return *x.NoImpersonation
+	}
+	return false
+}
+
 func (x *Rule) GetBeforeLegal() bool {
 	if x != nil {
 		return x.BeforeLegal
@@ -293,9 +303,13 @@ type Caller struct {
 	Bearer string `protobuf:"bytes,14,opt,name=bearer,proto3" json:"bearer,omitempty"`
 	// Accept-Language as the edge negotiated it: en, hi, kn, ta or te.
 	Locale string `protobuf:"bytes,15,opt,name=locale,proto3" json:"locale,omitempty"`
+	// 16 bytes: the operator who acts for this account; empty for the person.
+	Impersonator []byte `protobuf:"bytes,16,opt,name=impersonator,proto3" json:"impersonator,omitempty"`
+	// Role-definition epoch the permissions were computed at.
+	RolesEpoch int64 `protobuf:"varint,17,opt,name=roles_epoch,json=rolesEpoch,proto3" json:"roles_epoch,omitempty"`
 	// Token of a device seen before, from its cookie or header; auth alone can
 	// tell whether it is one.
-	Device string `protobuf:"bytes,16,opt,name=device,proto3" json:"device,omitempty"`
+	Device string `protobuf:"bytes,18,opt,name=device,proto3" json:"device,omitempty"`
 	// True while the caller has yet to accept the current legal documents.
 	LegalPending  bool `protobuf:"varint,20,opt,name=legal_pending,json=legalPending,proto3" json:"legal_pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -437,6 +451,20 @@ func (x *Caller) GetLocale() string {
 	return ""
 }
 
+func (x *Caller) GetImpersonator() []byte {
+	if x != nil {
+		return x.Impersonator
+	}
+	return nil
+}
+
+func (x *Caller) GetRolesEpoch() int64 {
+	if x != nil {
+		return x.RolesEpoch
+	}
+	return 0
+}
+
 func (x *Caller) GetDevice() string {
 	if x != nil {
 		return x.Device
@@ -474,7 +502,7 @@ var File_manas_authz_v1_authz_proto protoreflect.FileDescriptor
 
 const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x04\n" +
+	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
 	"\x04Rule\x12\x18\n" +
 	"\x06public\x18\x01 \x01(\bH\x00R\x06public\x12&\n" +
 	"\rauthenticated\x18\x02 \x01(\bH\x00R\rauthenticated\x12 \n" +
@@ -495,10 +523,12 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\x0esuccess_status\x18\f \x01(\x05R\rsuccessStatus\x12\x1d\n" +
 	"\n" +
 	"rate_class\x18\r \x01(\tR\trateClass\x12\x1c\n" +
-	"\tenrolment\x18\x0e \x01(\bR\tenrolment\x12!\n" +
+	"\tenrolment\x18\x0e \x01(\bR\tenrolment\x12.\n" +
+	"\x10no_impersonation\x18\x0f \x01(\bH\x01R\x0fnoImpersonation\x88\x01\x01\x12!\n" +
 	"\fbefore_legal\x18\x14 \x01(\bR\vbeforeLegal\x12\x17\n" +
 	"\aapi_key\x18\x15 \x01(\bR\x06apiKeyB\b\n" +
-	"\x06access\"\xf2\x03\n" +
+	"\x06accessB\x13\n" +
+	"\x11_no_impersonation\"\xb7\x04\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x1d\n" +
 	"\n" +
@@ -519,8 +549,11 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\vmfa_pending\x18\r \x01(\bR\n" +
 	"mfaPending\x12\x16\n" +
 	"\x06bearer\x18\x0e \x01(\tR\x06bearer\x12\x16\n" +
-	"\x06locale\x18\x0f \x01(\tR\x06locale\x12\x16\n" +
-	"\x06device\x18\x10 \x01(\tR\x06device\x12#\n" +
+	"\x06locale\x18\x0f \x01(\tR\x06locale\x12\"\n" +
+	"\fimpersonator\x18\x10 \x01(\fR\fimpersonator\x12\x1f\n" +
+	"\vroles_epoch\x18\x11 \x01(\x03R\n" +
+	"rolesEpoch\x12\x16\n" +
+	"\x06device\x18\x12 \x01(\tR\x06device\x12#\n" +
 	"\rlegal_pending\x18\x14 \x01(\bR\flegalPending:J\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x89\x03 \x01(\v2\x14.manas.authz.v1.RuleR\x04ruleB?Z=github.com/manas360/platform/proto/gen/manas/authz/v1;authzv1b\x06proto3"
 

@@ -1118,16 +1118,16 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\x123\n" +
 	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x18\n" +
 	"\aversion\x18\a \x01(\x03R\aversion\x12!\n" +
-	"\ffailure_code\x18\b \x01(\tR\vfailureCode2\xd8\x03\n" +
+	"\ffailure_code\x18\b \x01(\tR\vfailureCode2\xda\x03\n" +
 	"\x0ePaymentService\x12\x8a\x01\n" +
 	"\fListPayments\x12%.manas.payment.v1.ListPaymentsRequest\x1a&.manas.payment.v1.ListPaymentsResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/payments\x12\x92\x01\n" +
 	"\n" +
-	"GetPayment\x12#.manas.payment.v1.GetPaymentRequest\x1a$.manas.payment.v1.GetPaymentResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\apayment\x12\x15/api/v1/payments/{id}\x12\xa3\x01\n" +
-	"\vSyncPayment\x12$.manas.payment.v1.SyncPaymentRequest\x1a%.manas.payment.v1.SyncPaymentResponse\"G\xc2\xcb\x18\x18j\apayment\x1a\rpayments.read\x82\xd3\xe4\x93\x02%b\apayment\"\x1a/api/v1/payments/{id}/sync2\x89\x03\n" +
-	"\x16PaymentInternalService\x12v\n" +
-	"\rCreatePayment\x12&.manas.payment.v1.CreatePaymentRequest\x1a'.manas.payment.v1.CreatePaymentResponse\"\x14\xc2\xcb\x18\x10*\fsubscription \x01\x12n\n" +
-	"\fReceiveEvent\x12%.manas.payment.v1.ReceiveEventRequest\x1a&.manas.payment.v1.ReceiveEventResponse\"\x0f\xc2\xcb\x18\v*\agateway \x01\x12\x86\x01\n" +
-	"\x10ListUserPayments\x12).manas.payment.v1.ListUserPaymentsRequest\x1a*.manas.payment.v1.ListUserPaymentsResponse\"\x1b\xc2\xcb\x18\x17*\x05admin8\x01\x1a\fusers.manageBCZAgithub.com/manas360/platform/proto/gen/manas/payment/v1;paymentv1b\x06proto3"
+	"GetPayment\x12#.manas.payment.v1.GetPaymentRequest\x1a$.manas.payment.v1.GetPaymentResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\apayment\x12\x15/api/v1/payments/{id}\x12\xa5\x01\n" +
+	"\vSyncPayment\x12$.manas.payment.v1.SyncPaymentRequest\x1a%.manas.payment.v1.SyncPaymentResponse\"I\xc2\xcb\x18\x1aj\apaymentx\x01\x1a\rpayments.read\x82\xd3\xe4\x93\x02%b\apayment\"\x1a/api/v1/payments/{id}/sync2\x8f\x03\n" +
+	"\x16PaymentInternalService\x12x\n" +
+	"\rCreatePayment\x12&.manas.payment.v1.CreatePaymentRequest\x1a'.manas.payment.v1.CreatePaymentResponse\"\x16\xc2\xcb\x18\x12*\fsubscriptionx\x01 \x01\x12p\n" +
+	"\fReceiveEvent\x12%.manas.payment.v1.ReceiveEventRequest\x1a&.manas.payment.v1.ReceiveEventResponse\"\x11\xc2\xcb\x18\r*\agatewayx\x00 \x01\x12\x88\x01\n" +
+	"\x10ListUserPayments\x12).manas.payment.v1.ListUserPaymentsRequest\x1a*.manas.payment.v1.ListUserPaymentsResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manageBCZAgithub.com/manas360/platform/proto/gen/manas/payment/v1;paymentv1b\x06proto3"
 
 var (
 	file_manas_payment_v1_payment_proto_rawDescOnce sync.Once

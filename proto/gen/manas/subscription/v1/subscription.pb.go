@@ -2306,19 +2306,19 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x06limits\x18\x06 \x03(\v25.manas.subscription.v1.EntitlementChanged.LimitsEntryR\x06limits\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\x98\v\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\x9c\v\n" +
 	"\x13SubscriptionService\x12\x9a\x01\n" +
 	"\tListPlans\x12'.manas.subscription.v1.ListPlansRequest\x1a(.manas.subscription.v1.ListPlansResponse\":\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02.Z\x1d\x12\x1b/api/v1/subscriptions/plans\x12\r/api/v1/plans\x12\xcc\x01\n" +
 	"\x16GetCurrentSubscription\x124.manas.subscription.v1.GetCurrentSubscriptionRequest\x1a5.manas.subscription.v1.GetCurrentSubscriptionResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\fsubscription\x12\x1d/api/v1/subscriptions/current\x12\xa7\x01\n" +
-	"\x11ListSubscriptions\x12/.manas.subscription.v1.ListSubscriptionsRequest\x1a0.manas.subscription.v1.ListSubscriptionsResponse\"/\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/subscriptions\x12\xcc\x01\n" +
-	"\bCheckout\x12&.manas.subscription.v1.CheckoutRequest\x1a'.manas.subscription.v1.CheckoutResponse\"o\xc2\xcb\x18\x1eX\x01`\xc9\x01j\apayment\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02G:\x01*Z\":\x01*\"\x1d/api/v1/subscriptions/upgrade\"\x1e/api/v1/subscriptions/checkout\x12\xae\x01\n" +
-	"\x0fGetEntitlements\x12-.manas.subscription.v1.GetEntitlementsRequest\x1a..manas.subscription.v1.GetEntitlementsResponse\"<\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02$b\fentitlements\x12\x14/api/v1/entitlements\x12\xb4\x01\n" +
-	"\x12ConsumeEntitlement\x120.manas.subscription.v1.ConsumeEntitlementRequest\x1a1.manas.subscription.v1.ConsumeEntitlementResponse\"9\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/entitlements/consume\x12\x94\x01\n" +
+	"\x11ListSubscriptions\x12/.manas.subscription.v1.ListSubscriptionsRequest\x1a0.manas.subscription.v1.ListSubscriptionsResponse\"/\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/subscriptions\x12\xce\x01\n" +
+	"\bCheckout\x12&.manas.subscription.v1.CheckoutRequest\x1a'.manas.subscription.v1.CheckoutResponse\"q\xc2\xcb\x18 X\x01`\xc9\x01j\apaymentx\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02G:\x01*Z\":\x01*\"\x1d/api/v1/subscriptions/upgrade\"\x1e/api/v1/subscriptions/checkout\x12\xae\x01\n" +
+	"\x0fGetEntitlements\x12-.manas.subscription.v1.GetEntitlementsRequest\x1a..manas.subscription.v1.GetEntitlementsResponse\"<\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02$b\fentitlements\x12\x14/api/v1/entitlements\x12\xb6\x01\n" +
+	"\x12ConsumeEntitlement\x120.manas.subscription.v1.ConsumeEntitlementRequest\x1a1.manas.subscription.v1.ConsumeEntitlementResponse\";\xc2\xcb\x18\x10x\x00\x1a\fprofile.read\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/entitlements/consume\x12\x94\x01\n" +
 	"\fListInvoices\x12*.manas.subscription.v1.ListInvoicesRequest\x1a+.manas.subscription.v1.ListInvoicesResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/invoices\x12\x9c\x01\n" +
 	"\n" +
-	"GetInvoice\x12(.manas.subscription.v1.GetInvoiceRequest\x1a).manas.subscription.v1.GetInvoiceResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\ainvoice\x12\x15/api/v1/invoices/{id}2\xb9\x01\n" +
-	"\x1bSubscriptionInternalService\x12\x99\x01\n" +
-	"\x13GetUserSubscription\x121.manas.subscription.v1.GetUserSubscriptionRequest\x1a2.manas.subscription.v1.GetUserSubscriptionResponse\"\x1b\xc2\xcb\x18\x17*\x05admin8\x01\x1a\fusers.manageBMZKgithub.com/manas360/platform/proto/gen/manas/subscription/v1;subscriptionv1b\x06proto3"
+	"GetInvoice\x12(.manas.subscription.v1.GetInvoiceRequest\x1a).manas.subscription.v1.GetInvoiceResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\ainvoice\x12\x15/api/v1/invoices/{id}2\xbb\x01\n" +
+	"\x1bSubscriptionInternalService\x12\x9b\x01\n" +
+	"\x13GetUserSubscription\x121.manas.subscription.v1.GetUserSubscriptionRequest\x1a2.manas.subscription.v1.GetUserSubscriptionResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manageBMZKgithub.com/manas360/platform/proto/gen/manas/subscription/v1;subscriptionv1b\x06proto3"
 
 var (
 	file_manas_subscription_v1_subscription_proto_rawDescOnce sync.Once

@@ -782,13 +782,13 @@ const file_manas_user_v1_user_proto_rawDesc = "" +
 	"\x10UpdateMeResponse\x12'\n" +
 	"\x04user\x18\x01 \x01(\v2\x13.manas.user.v1.UserR\x04user\":\n" +
 	"\x0fGetUserResponse\x12'\n" +
-	"\x04user\x18\x01 \x01(\v2\x13.manas.user.v1.UserR\x04user2\x8f\x03\n" +
+	"\x04user\x18\x01 \x01(\v2\x13.manas.user.v1.UserR\x04user2\x91\x03\n" +
 	"\vUserService\x12w\n" +
-	"\x05GetMe\x12\x1b.manas.user.v1.GetMeRequest\x1a\x1c.manas.user.v1.GetMeResponse\"3\xc2\xcb\x18\x11\xa0\x01\x01\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x18b\x04user\x12\x10/api/v1/users/me\x12\x88\x01\n" +
-	"\bUpdateMe\x12\x1e.manas.user.v1.UpdateMeRequest\x1a\x1f.manas.user.v1.UpdateMeResponse\";\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02!:\aprofileb\x04user2\x10/api/v1/users/me\x12|\n" +
-	"\aGetUser\x12\x1d.manas.user.v1.GetUserRequest\x1a\x1e.manas.user.v1.GetUserResponse\"2\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x1ab\x04user\x12\x12/api/v1/users/{id}2\x98\x01\n" +
-	"\x13UserInternalService\x12\x80\x01\n" +
-	"\x10BatchGetProfiles\x12&.manas.user.v1.BatchGetProfilesRequest\x1a'.manas.user.v1.BatchGetProfilesResponse\"\x1b\xc2\xcb\x18\x17*\x05admin8\x01\x1a\fusers.manageB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
+	"\x05GetMe\x12\x1b.manas.user.v1.GetMeRequest\x1a\x1c.manas.user.v1.GetMeResponse\"3\xc2\xcb\x18\x11\xa0\x01\x01\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x18b\x04user\x12\x10/api/v1/users/me\x12\x8a\x01\n" +
+	"\bUpdateMe\x12\x1e.manas.user.v1.UpdateMeRequest\x1a\x1f.manas.user.v1.UpdateMeResponse\"=\xc2\xcb\x18\x12x\x00\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02!:\aprofileb\x04user2\x10/api/v1/users/me\x12|\n" +
+	"\aGetUser\x12\x1d.manas.user.v1.GetUserRequest\x1a\x1e.manas.user.v1.GetUserResponse\"2\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x1ab\x04user\x12\x12/api/v1/users/{id}2\x9a\x01\n" +
+	"\x13UserInternalService\x12\x82\x01\n" +
+	"\x10BatchGetProfiles\x12&.manas.user.v1.BatchGetProfilesRequest\x1a'.manas.user.v1.BatchGetProfilesResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manageB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (
 	file_manas_user_v1_user_proto_rawDescOnce sync.Once
