@@ -117,7 +117,8 @@ func (s *Service) finishOIDC(ctx context.Context, name string, a arrival, c *tok
 		return r, "", err
 	}
 	if acc.HasFactor {
-		r.Handle, err = s.openHandleAfter(ctx, acc.ID, federated)
+		handle, err := s.openHandleAfter(ctx, acc.ID, federated)
+		r, err = s.owes(ctx, acc.ID, handle, err)
 		return r, f.ReturnTo, err
 	}
 	r.grant, err = s.signIn(ctx, acc.ID, federated, c)

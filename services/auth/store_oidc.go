@@ -69,6 +69,8 @@ const (
 	stripChallenges = `DELETE FROM auth.challenge WHERE account_id = @id`
 	stripCodes      = `DELETE FROM auth.one_time WHERE account_id = @id`
 	stripDevices    = `DELETE FROM auth.device WHERE account_id = @id`
+	stripPasskeys   = `DELETE FROM auth.passkey WHERE account_id = @id`
+	stripCeremonies = `DELETE FROM auth.passkey_ceremony WHERE account_id = @id`
 	stripIdentities = `DELETE FROM auth.oidc_identity WHERE account_id = @id`
 	stripKeys       = `UPDATE auth.api_key SET revoked_at = @now WHERE account_id = @id AND revoked_at IS NULL`
 	stripClaims     = `
@@ -80,7 +82,7 @@ UPDATE auth.account
 
 // strip takes from an account every way in, and what was claimed of its person.
 func (s *Service) strip(ctx context.Context, tx pg.Tx, account uuid.UUID, now time.Time) error {
-	for _, sql := range []string{stripPHC, stripTotp, stripRecovery, stripChallenges, stripCodes, stripDevices, stripIdentities} {
+	for _, sql := range []string{stripPHC, stripTotp, stripRecovery, stripChallenges, stripCodes, stripDevices, stripPasskeys, stripCeremonies, stripIdentities} {
 		if _, err := run(ctx, tx, "strip an account", sql, args{"id": account}); err != nil {
 			return err
 		}
