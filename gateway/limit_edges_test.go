@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
@@ -115,15 +116,25 @@ func (c *trips) count(ctx context.Context) {
 // edge does not have, and for no Redis.
 func TestSteadyStateWaitsForNoRedis(t *testing.T) {
 	count := &trips{}
-	h := newHarness(t)
+	h := newHarness(t, calm)
 	h.edge.limiter.redis.AddHook(count)
-	raw := h.token()
-	want(t, h.do("GET", "/api/v1/users/me", "", bearer(raw)), 200, "")
+	const accounts, each = 40, 10
+	raw := make([]string, accounts)
+	for i := range raw {
+		h.user = uuid.Must(uuid.NewV7())
+		raw[i] = h.token()
+	}
+	call := func(i int) {
+		want(t, h.do("GET", "/api/v1/users/me", "", bearer(raw[i]), from(i)), 200, "")
+	}
+	for i := range raw {
+		call(i)
+	}
 	count.all.Store(0)
 	count.waited.Store(0)
-	const requests = 400
-	for range requests {
-		want(t, h.do("GET", "/api/v1/users/me", "", bearer(raw)), 200, "")
+	const requests = accounts * each
+	for n := range requests {
+		call(n % accounts)
 	}
 	if n := count.waited.Load(); n != 0 {
 		t.Errorf("%d of %d requests waited for Redis", n, requests)
