@@ -46,5 +46,11 @@ func people() []registration {
 				return userv1.RegisterAdminTherapistServiceHandlerClient(ctx, m, userv1.NewAdminTherapistServiceClient(cc))
 			},
 		},
+		{
+			"user", userv1.File_manas_user_v1_data_request_proto.Services().ByName("DataRequestService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return userv1.RegisterDataRequestServiceHandlerClient(ctx, m, userv1.NewDataRequestServiceClient(cc))
+			},
+		},
 	}
 }

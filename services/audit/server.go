@@ -14,11 +14,13 @@ import (
 	"github.com/manas360/platform/pkg/page"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
 // Register puts the service on g. peer names the direct caller of a request.
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
+	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
 }
 

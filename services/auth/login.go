@@ -256,6 +256,9 @@ func (s *Service) signInTx(ctx context.Context, tx pg.Tx, id uuid.UUID, amr []st
 	if err != nil {
 		return session{}, account{}, err
 	}
+	if err := s.cancelErasure(ctx, tx, acc, c, now); err != nil {
+		return session{}, account{}, err
+	}
 	ses, err := s.openSession(ctx, tx, acc, amr, c, now)
 	return ses, acc, err
 }

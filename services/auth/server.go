@@ -14,6 +14,7 @@ import (
 	"github.com/manas360/platform/pkg/token"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
 // Register puts the service on g. peer names the direct caller of a request.
@@ -24,6 +25,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	authv1.RegisterApiKeyServiceServer(g, &apiKeyServer{Service: s})
 	authv1.RegisterOidcServiceServer(g, &oidcServer{Service: s})
 	authv1.RegisterLegalServiceServer(g, &legalServer{Service: s})
+	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	authv1.RegisterAuthInternalServiceServer(g, &internalServer{Service: s})
 	authv1.RegisterRoleInternalServiceServer(g, &roleServer{Service: s})
 	authv1.RegisterKeyInternalServiceServer(g, &keyServer{Service: s, peer: peer})

@@ -16,6 +16,11 @@ import (
 // handlers is what auth listens to.
 func (s *Service) handlers() map[string]outbox.Handler {
 	return map[string]outbox.Handler{
+		"manas.user.v1.ErasureScheduled": {
+			Source: "user",
+			Apply:  s.onErasure,
+			After:  func(ctx context.Context, ev *eventv1.Event) { s.publish(ctx, s.waiting.take(ev)...) },
+		},
 		"manas.subscription.v1.EntitlementChanged": {
 			Source: "subscription",
 			Apply:  s.onEntitlement,

@@ -13,6 +13,7 @@ import (
 	"github.com/manas360/platform/pkg/token"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
+	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 	"github.com/manas360/platform/services/payment/factstate"
 )
 
@@ -20,6 +21,7 @@ import (
 func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentServiceServer(g, &publicServer{Service: s})
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
+	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 }
 
 type publicServer struct {

@@ -14,12 +14,14 @@ import (
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
+	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
 // Register puts the service on g. peer names the direct caller of a request.
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterSubscriptionServiceServer(g, &publicServer{Service: s})
 	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
+	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 

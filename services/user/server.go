@@ -24,6 +24,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterOrganizationServiceServer(g, &orgServer{Service: s})
 	userv1.RegisterTherapistServiceServer(g, &therapistServer{Service: s})
 	userv1.RegisterAdminTherapistServiceServer(g, &adminTherapistServer{Service: s})
+	userv1.RegisterDataRequestServiceServer(g, &dataRequestServer{Service: s})
 	userv1.RegisterUserInternalServiceServer(g, &internalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }

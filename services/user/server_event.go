@@ -23,6 +23,7 @@ func (s *Service) handlers() map[string]outbox.Handler {
 	return map[string]outbox.Handler{
 		"manas.auth.v1.AccountActivated":           {Source: "auth", Apply: s.onActivated, After: s.wake},
 		"manas.auth.v1.AccountChanged":             {Source: "auth", Apply: s.onChanged},
+		"manas.auth.v1.ErasureCancelled":           {Source: "auth", Apply: s.onErasureCancelled},
 		"manas.auth.v1.LegalAccepted":              {Source: "auth", Apply: s.onLegal, After: s.wake},
 		"manas.subscription.v1.EntitlementChanged": {Source: "subscription", Apply: s.onEntitlement},
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/config"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
@@ -28,8 +29,13 @@ type Config struct {
 	boot.Base
 	pg.Config
 
-	AuthAddr   string `desc:"gRPC address of auth"                                                    env:"AUTH_ADDR,required"`
-	AuditAddr  string `desc:"gRPC address of audit"                                                   env:"AUDIT_ADDR,required"`
+	AuthAddr         string          `desc:"gRPC address of auth"                                                    env:"AUTH_ADDR,required"`
+	AuditAddr        string          `desc:"gRPC address of audit"                                                   env:"AUDIT_ADDR,required"`
+	SubscriptionAddr string          `desc:"gRPC address of subscription, for archives and erasure; left out of them if empty" env:"SUBSCRIPTION_ADDR"`
+	PaymentAddr      string          `desc:"gRPC address of payment, for archives and erasure; left out of them if empty"      env:"PAYMENT_ADDR"`
+	DataSecret       string          `desc:"at least 32 characters; seals the keys of people's archives; PAGE_TOKEN_SECRET if empty" env:"DATA_KEY_SECRET" secret:"true"`
+	ErasureDelay     config.Duration `desc:"how long a person may think again before being forgotten"                        env:"ERASURE_DELAY" envDefault:"30d"`
+
 	PageSecret string `desc:"at least 32 characters; seals page tokens; each process its own if empty" env:"PAGE_TOKEN_SECRET"  secret:"true"`
 }
 
@@ -39,6 +45,12 @@ const leastSecret = 32 // characters
 func (c *Config) Validate() error {
 	if c.PageSecret != "" && len(c.PageSecret) < leastSecret {
 		return errors.New("PAGE_TOKEN_SECRET: at least 32 characters")
+	}
+	if c.DataSecret != "" && len(c.DataSecret) < leastSecret {
+		return errors.New("DATA_KEY_SECRET: at least 32 characters")
+	}
+	if c.Production() && c.ErasureDelay.Std() < 24*time.Hour {
+		return errors.New("ERASURE_DELAY: at least a day in production")
 	}
 	return nil
 }
@@ -52,6 +64,19 @@ type Service struct {
 	ids    *id.Maker
 	rand   io.Reader
 	now    func() time.Time
+
+	people       map[string]personPeer // who holds something about people, by service
+	dataKey      []byte                // of the keys of people's archives
+	erasureDelay time.Duration
+	dataBell     chan struct{}
+}
+
+// ringData tells the worker of data requests that there is something to do.
+func (s *Service) ringData() {
+	select {
+	case s.dataBell <- struct{}{}:
+	default: // it is ringing already
+	}
 }
 
 // Run serves until ctx ends.
@@ -75,7 +100,26 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 			return err
 		}
 	}
+	people := map[string]grpc.ClientConnInterface{"auth": auth, "audit": audit}
+	for name, addr := range map[string]string{"subscription": c.SubscriptionAddr, "payment": c.PaymentAddr} {
+		if addr == "" {
+			continue
+		}
+		if people[name], err = rpc.Dial(p, name, addr); err != nil {
+			return fmt.Errorf("dial %s: %w", name, err)
+		}
+	}
+	data := c.DataSecret
+	if data == "" {
+		data = secret
+	}
+	key, err := deriveKey(data, "manas360 data key")
+	if err != nil {
+		return err
+	}
 	s := New(Parts{
+		People: people, DataKey: key, ErasureDelay: c.ErasureDelay.Std(),
+
 		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Auth: auth, Pages: page.NewSealer(secret), IDs: p.IDs, Rand: p.Rand, Now: p.Now,
 	})
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p})
@@ -86,6 +130,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err := s.outbox.Metrics(p.Registry, db, "audit", "auth"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
+	p.Go("data-requests", s.workRequests)
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	p.Go("relay-auth", s.outbox.Relay(db, "auth", inboxClient(auth), p.Log))
@@ -109,11 +154,23 @@ type Parts struct {
 	IDs    *id.Maker
 	Rand   io.Reader
 	Now    func() time.Time
+
+	People       map[string]grpc.ClientConnInterface // services that hold something about people
+	DataKey      []byte                              // 32 bytes
+	ErasureDelay time.Duration                       // 30 days when zero
 }
 
 // New makes the service on an open database and a connection to auth.
 func New(p Parts) *Service {
-	return &Service{
+	s := &Service{
+		people: map[string]personPeer{}, dataKey: p.DataKey, erasureDelay: p.ErasureDelay, dataBell: make(chan struct{}, 1),
 		db: p.DB, outbox: p.Outbox, auth: newAuthPeer(p.Auth), pages: p.Pages, ids: p.IDs, rand: p.Rand, now: p.Now,
 	}
+	if s.erasureDelay == 0 {
+		s.erasureDelay = erasureDelay
+	}
+	for name, conn := range p.People {
+		s.people[name] = newPersonPeer(conn)
+	}
+	return s
 }

@@ -519,6 +519,116 @@ func (x *GetEventResponse) GetEvent() *Event {
 	return nil
 }
 
+// ListSecurityActivityRequest pages through the caller's own events.
+type ListSecurityActivityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 20, at most 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the previous answer.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecurityActivityRequest) Reset() {
+	*x = ListSecurityActivityRequest{}
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecurityActivityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecurityActivityRequest) ProtoMessage() {}
+
+func (x *ListSecurityActivityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecurityActivityRequest.ProtoReflect.Descriptor instead.
+func (*ListSecurityActivityRequest) Descriptor() ([]byte, []int) {
+	return file_manas_audit_v1_audit_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListSecurityActivityRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSecurityActivityRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListSecurityActivityResponse is one page.
+type ListSecurityActivityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSecurityActivityResponse) Reset() {
+	*x = ListSecurityActivityResponse{}
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSecurityActivityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSecurityActivityResponse) ProtoMessage() {}
+
+func (x *ListSecurityActivityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSecurityActivityResponse.ProtoReflect.Descriptor instead.
+func (*ListSecurityActivityResponse) Descriptor() ([]byte, []int) {
+	return file_manas_audit_v1_audit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListSecurityActivityResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListSecurityActivityResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // Actor is who acted.
 type Event_Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -536,7 +646,7 @@ type Event_Actor struct {
 
 func (x *Event_Actor) Reset() {
 	*x = Event_Actor{}
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[5]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +658,7 @@ func (x *Event_Actor) String() string {
 func (*Event_Actor) ProtoMessage() {}
 
 func (x *Event_Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[5]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +715,7 @@ type Event_Target struct {
 
 func (x *Event_Target) Reset() {
 	*x = Event_Target{}
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[6]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +727,7 @@ func (x *Event_Target) String() string {
 func (*Event_Target) ProtoMessage() {}
 
 func (x *Event_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[6]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +772,7 @@ type Event_Change struct {
 
 func (x *Event_Change) Reset() {
 	*x = Event_Change{}
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[7]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +784,7 @@ func (x *Event_Change) String() string {
 func (*Event_Change) ProtoMessage() {}
 
 func (x *Event_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_audit_v1_audit_proto_msgTypes[7]
+	mi := &file_manas_audit_v1_audit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,11 +886,19 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\x0fGetEventRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"?\n" +
 	"\x10GetEventResponse\x12+\n" +
-	"\x05event\x18\x01 \x01(\v2\x15.manas.audit.v1.EventR\x05event2\xb2\x02\n" +
+	"\x05event\x18\x01 \x01(\v2\x15.manas.audit.v1.EventR\x05event\"l\n" +
+	"\x1bListSecurityActivityRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"u\n" +
+	"\x1cListSecurityActivityResponse\x12-\n" +
+	"\x06events\x18\x01 \x03(\v2\x15.manas.audit.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xda\x03\n" +
 	"\fAuditService\x12\x8c\x01\n" +
 	"\n" +
 	"ListEvents\x12!.manas.audit.v1.ListEventsRequest\x1a\".manas.audit.v1.ListEventsResponse\"7\xc2\xcb\x18\x17*\x05admin8\x01x\x01\x1a\n" +
-	"audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit/events\x12\x92\x01\n" +
+	"audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit/events\x12\xa5\x01\n" +
+	"\x14ListSecurityActivity\x12+.manas.audit.v1.ListSecurityActivityRequest\x1a,.manas.audit.v1.ListSecurityActivityResponse\"2\xc2\xcb\x18\x04x\x01\x10\x01\x82\xd3\xe4\x93\x02$\x12\"/api/v1/users/me/security-activity\x12\x92\x01\n" +
 	"\bGetEvent\x12\x1f.manas.audit.v1.GetEventRequest\x1a .manas.audit.v1.GetEventResponse\"C\xc2\xcb\x18\x17*\x05admin8\x01x\x01\x1a\n" +
 	"audit.read\x82\xd3\xe4\x93\x02\"b\x05event\x12\x19/api/v1/audit/events/{id}B?Z=github.com/manas360/platform/proto/gen/manas/audit/v1;auditv1b\x06proto3"
 
@@ -797,40 +915,45 @@ func file_manas_audit_v1_audit_proto_rawDescGZIP() []byte {
 }
 
 var file_manas_audit_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_manas_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_manas_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_manas_audit_v1_audit_proto_goTypes = []any{
-	(Event_Outcome)(0),            // 0: manas.audit.v1.Event.Outcome
-	(*Event)(nil),                 // 1: manas.audit.v1.Event
-	(*ListEventsRequest)(nil),     // 2: manas.audit.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 3: manas.audit.v1.ListEventsResponse
-	(*GetEventRequest)(nil),       // 4: manas.audit.v1.GetEventRequest
-	(*GetEventResponse)(nil),      // 5: manas.audit.v1.GetEventResponse
-	(*Event_Actor)(nil),           // 6: manas.audit.v1.Event.Actor
-	(*Event_Target)(nil),          // 7: manas.audit.v1.Event.Target
-	(*Event_Change)(nil),          // 8: manas.audit.v1.Event.Change
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(Event_Outcome)(0),                   // 0: manas.audit.v1.Event.Outcome
+	(*Event)(nil),                        // 1: manas.audit.v1.Event
+	(*ListEventsRequest)(nil),            // 2: manas.audit.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 3: manas.audit.v1.ListEventsResponse
+	(*GetEventRequest)(nil),              // 4: manas.audit.v1.GetEventRequest
+	(*GetEventResponse)(nil),             // 5: manas.audit.v1.GetEventResponse
+	(*ListSecurityActivityRequest)(nil),  // 6: manas.audit.v1.ListSecurityActivityRequest
+	(*ListSecurityActivityResponse)(nil), // 7: manas.audit.v1.ListSecurityActivityResponse
+	(*Event_Actor)(nil),                  // 8: manas.audit.v1.Event.Actor
+	(*Event_Target)(nil),                 // 9: manas.audit.v1.Event.Target
+	(*Event_Change)(nil),                 // 10: manas.audit.v1.Event.Change
+	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
 }
 var file_manas_audit_v1_audit_proto_depIdxs = []int32{
-	9,  // 0: manas.audit.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	9,  // 1: manas.audit.v1.Event.recorded_at:type_name -> google.protobuf.Timestamp
-	6,  // 2: manas.audit.v1.Event.actor:type_name -> manas.audit.v1.Event.Actor
-	7,  // 3: manas.audit.v1.Event.targets:type_name -> manas.audit.v1.Event.Target
+	11, // 0: manas.audit.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	11, // 1: manas.audit.v1.Event.recorded_at:type_name -> google.protobuf.Timestamp
+	8,  // 2: manas.audit.v1.Event.actor:type_name -> manas.audit.v1.Event.Actor
+	9,  // 3: manas.audit.v1.Event.targets:type_name -> manas.audit.v1.Event.Target
 	0,  // 4: manas.audit.v1.Event.outcome:type_name -> manas.audit.v1.Event.Outcome
-	8,  // 5: manas.audit.v1.Event.changes:type_name -> manas.audit.v1.Event.Change
+	10, // 5: manas.audit.v1.Event.changes:type_name -> manas.audit.v1.Event.Change
 	0,  // 6: manas.audit.v1.ListEventsRequest.outcome:type_name -> manas.audit.v1.Event.Outcome
-	9,  // 7: manas.audit.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	9,  // 8: manas.audit.v1.ListEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	11, // 7: manas.audit.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	11, // 8: manas.audit.v1.ListEventsRequest.end_time:type_name -> google.protobuf.Timestamp
 	1,  // 9: manas.audit.v1.ListEventsResponse.events:type_name -> manas.audit.v1.Event
 	1,  // 10: manas.audit.v1.GetEventResponse.event:type_name -> manas.audit.v1.Event
-	2,  // 11: manas.audit.v1.AuditService.ListEvents:input_type -> manas.audit.v1.ListEventsRequest
-	4,  // 12: manas.audit.v1.AuditService.GetEvent:input_type -> manas.audit.v1.GetEventRequest
-	3,  // 13: manas.audit.v1.AuditService.ListEvents:output_type -> manas.audit.v1.ListEventsResponse
-	5,  // 14: manas.audit.v1.AuditService.GetEvent:output_type -> manas.audit.v1.GetEventResponse
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	1,  // 11: manas.audit.v1.ListSecurityActivityResponse.events:type_name -> manas.audit.v1.Event
+	2,  // 12: manas.audit.v1.AuditService.ListEvents:input_type -> manas.audit.v1.ListEventsRequest
+	6,  // 13: manas.audit.v1.AuditService.ListSecurityActivity:input_type -> manas.audit.v1.ListSecurityActivityRequest
+	4,  // 14: manas.audit.v1.AuditService.GetEvent:input_type -> manas.audit.v1.GetEventRequest
+	3,  // 15: manas.audit.v1.AuditService.ListEvents:output_type -> manas.audit.v1.ListEventsResponse
+	7,  // 16: manas.audit.v1.AuditService.ListSecurityActivity:output_type -> manas.audit.v1.ListSecurityActivityResponse
+	5,  // 17: manas.audit.v1.AuditService.GetEvent:output_type -> manas.audit.v1.GetEventResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_manas_audit_v1_audit_proto_init() }
@@ -844,7 +967,7 @@ func file_manas_audit_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_audit_v1_audit_proto_rawDesc), len(file_manas_audit_v1_audit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,8 +22,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuditService_ListEvents_FullMethodName = "/manas.audit.v1.AuditService/ListEvents"
-	AuditService_GetEvent_FullMethodName   = "/manas.audit.v1.AuditService/GetEvent"
+	AuditService_ListEvents_FullMethodName           = "/manas.audit.v1.AuditService/ListEvents"
+	AuditService_ListSecurityActivity_FullMethodName = "/manas.audit.v1.AuditService/ListSecurityActivity"
+	AuditService_GetEvent_FullMethodName             = "/manas.audit.v1.AuditService/GetEvent"
 )
 
 // AuditServiceClient is the client API for AuditService service.
@@ -34,6 +35,9 @@ const (
 type AuditServiceClient interface {
 	// ListEvents searches the log, newest first unless asked otherwise.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// ListSecurityActivity lists what happened to the caller's own account, newest
+	// first: sign-ins, sessions, factors, keys, data. Nobody else is named in it.
+	ListSecurityActivity(ctx context.Context, in *ListSecurityActivityRequest, opts ...grpc.CallOption) (*ListSecurityActivityResponse, error)
 	// GetEvent answers one event. Fails with NOT_FOUND.
 	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error)
 }
@@ -50,6 +54,16 @@ func (c *auditServiceClient) ListEvents(ctx context.Context, in *ListEventsReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEventsResponse)
 	err := c.cc.Invoke(ctx, AuditService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ListSecurityActivity(ctx context.Context, in *ListSecurityActivityRequest, opts ...grpc.CallOption) (*ListSecurityActivityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSecurityActivityResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListSecurityActivity_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +88,9 @@ func (c *auditServiceClient) GetEvent(ctx context.Context, in *GetEventRequest, 
 type AuditServiceServer interface {
 	// ListEvents searches the log, newest first unless asked otherwise.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// ListSecurityActivity lists what happened to the caller's own account, newest
+	// first: sign-ins, sessions, factors, keys, data. Nobody else is named in it.
+	ListSecurityActivity(context.Context, *ListSecurityActivityRequest) (*ListSecurityActivityResponse, error)
 	// GetEvent answers one event. Fails with NOT_FOUND.
 	GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error)
 	mustEmbedUnimplementedAuditServiceServer()
@@ -88,6 +105,9 @@ type UnimplementedAuditServiceServer struct{}
 
 func (UnimplementedAuditServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedAuditServiceServer) ListSecurityActivity(context.Context, *ListSecurityActivityRequest) (*ListSecurityActivityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSecurityActivity not implemented")
 }
 func (UnimplementedAuditServiceServer) GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEvent not implemented")
@@ -131,6 +151,24 @@ func _AuditService_ListEvents_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuditService_ListSecurityActivity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSecurityActivityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListSecurityActivity(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListSecurityActivity_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListSecurityActivity(ctx, req.(*ListSecurityActivityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AuditService_GetEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetEventRequest)
 	if err := dec(in); err != nil {
@@ -159,6 +197,10 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEvents",
 			Handler:    _AuditService_ListEvents_Handler,
+		},
+		{
+			MethodName: "ListSecurityActivity",
+			Handler:    _AuditService_ListSecurityActivity_Handler,
 		},
 		{
 			MethodName: "GetEvent",

@@ -1,0 +1,28 @@
+package subscription
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manas360/platform/pkg/pg"
+)
+
+const selectPersonalData = `
+SELECT jsonb_build_object(
+    'subscriptions', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.id), '[]') FROM subscription.subscription AS s WHERE s.user_id = @id),
+    'invoices', (SELECT coalesce(jsonb_agg(to_jsonb(i) ORDER BY i.id), '[]') FROM subscription.invoice AS i WHERE i.user_id = @id),
+    'entitlements', (SELECT to_jsonb(e) FROM subscription.entitlement_set AS e WHERE e.user_id = @id),
+    'usage', (SELECT coalesce(jsonb_agg(to_jsonb(u) ORDER BY u.feature, u.period_start), '[]') FROM subscription.usage_counter AS u WHERE u.user_id = @id)
+)::text`
+
+// personalData is everything held about a person, as one JSON object.
+func (s *Service) personalData(ctx context.Context, userID uuid.UUID) (text []byte, err error) {
+	err = s.db.Pool.QueryRow(ctx, selectPersonalData, pgx.NamedArgs{"id": userID}).Scan(&text)
+	if err != nil {
+		return nil, pg.Err(fmt.Errorf("gather a person's data: %w", err))
+	}
+	return text, nil
+}
