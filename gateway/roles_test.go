@@ -428,3 +428,43 @@ func TestImpersonationAtTheEdge(t *testing.T) {
 	}
 	want(t, h.do("POST", "/api/v1/auth/logout", "", raw), 204, "")
 }
+
+// TestKeysFollowRoles: the token of an API key is exchanged anew when a role was
+// redefined, and when its signing key was killed: once, not with each request.
+func TestKeysFollowRoles(t *testing.T) {
+	k := newKeyRig(t)
+	me := func() reply { return k.do("GET", "/api/v1/users/me", "", bearer(k.key)) }
+	open := func(epoch int64, permissions ...string) {
+		k.b.when(authv1.AuthInternalService_ExchangeApiKey_FullMethodName, func(context.Context, proto.Message) (proto.Message, error) {
+			k.asked.Add(1)
+			until := time.Now().Add(5 * time.Minute)
+			return &authv1.ExchangeApiKeyResponse{ExpiresAt: timestamppb.New(until), AccessToken: k.token(func(c *token.Claims) {
+				c.SessionID, c.AMR, c.Expires, c.RolesEpoch = id.Format("ses", k.keyID), []string{token.APIKey}, until.Unix(), epoch
+				c.Permissions, c.Roles = permissions, []string{}
+			})}, nil
+		})
+	}
+	open(0, "profile.read")
+	want(t, me(), 200, "")
+	k.define(7, &authv1.Role{Name: "user", Permissions: []string{}, Epoch: 7})
+	open(7)
+	k.tell(&authv1.AuthzEvent{Kind: authv1.AuthzEvent_ROLES_CHANGED, MinEpoch: 7}, true)
+	eventually(t, "the table is known", func() bool { return k.edge.verifier.RolesEpoch() == 7 })
+	for range 3 {
+		want(t, me(), 403, "PERMISSION_DENIED")
+	}
+	if n := k.asked.Load(); n != 2 {
+		t.Errorf("auth was asked %d times, want twice", n)
+	}
+	next := newSigningKey(t, "key_next")
+	(&signer{h: k.harness}).publish(next)
+	k.harness.key = next
+	k.tell(&authv1.AuthzEvent{Kind: authv1.AuthzEvent_KEYS_CHANGED}, true)
+	eventually(t, "the new key is known", func() bool { return jsonHas(k.edge.keys.jwks(), "key_next") })
+	for range 3 {
+		want(t, me(), 403, "PERMISSION_DENIED")
+	}
+	if n := k.asked.Load(); n != 3 {
+		t.Errorf("auth was asked %d times, want three times", n)
+	}
+}

@@ -303,11 +303,10 @@ const file_manas_auth_v1_legal_proto_rawDesc = "" +
 	"\x05terms\x18\x02 \x01(\tR\x05terms\x12\x18\n" +
 	"\aprivacy\x18\x03 \x01(\tR\aprivacy\x12;\n" +
 	"\vaccepted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"acceptedAt2\xa5\x02\n" +
+	"acceptedAt2\xa7\x02\n" +
 	"\fLegalService\x12\x8e\x01\n" +
-	"\x10GetRequiredLegal\x12&.manas.auth.v1.GetRequiredLegalRequest\x1a'.manas.auth.v1.GetRequiredLegalResponse\")\xc2\xcb\x18\ap\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/legal/required\x12\x83\x01\n" +
-	"\vAcceptLegal\x12!.manas.auth.v1.AcceptLegalRequest\x1a\".manas.auth.v1.AcceptLegalResponse\"-\xc2\xcb\x18\n" +
-	"`\xcc\x01p\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/legal/acceptB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
+	"\x10GetRequiredLegal\x12&.manas.auth.v1.GetRequiredLegalRequest\x1a'.manas.auth.v1.GetRequiredLegalResponse\")\xc2\xcb\x18\ap\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/legal/required\x12\x85\x01\n" +
+	"\vAcceptLegal\x12!.manas.auth.v1.AcceptLegalRequest\x1a\".manas.auth.v1.AcceptLegalResponse\"/\xc2\xcb\x18\f`\xcc\x01p\x01x\x01\xa0\x01\x01\x10\x01\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/legal/acceptB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 
 var (
 	file_manas_auth_v1_legal_proto_rawDescOnce sync.Once
