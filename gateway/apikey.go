@@ -151,16 +151,26 @@ func (e *Edge) identifyKey(ctx context.Context, q *request) {
 			q.tokenErr, q.badKey = err, unknownKey(err)
 			return
 		}
-		if q.caller, q.tokenErr = e.callerOf(raw); q.tokenErr != nil {
-			return
+		q.caller, q.tokenErr = e.callerOf(raw)
+		if q.tokenErr == nil {
+			q.raw = raw
 		}
-		q.raw = raw
-		err = e.epochs.check(q.caller)
-		if dead != "" || !fail.Is(err, fail.TokenStale) && !fail.Is(err, fail.TokenRevoked) {
+		if dead != "" || !e.outOfDate(q) {
 			return // usable asks the same again
 		}
 		q.raw, dead = "", raw
 	}
+}
+
+// outOfDate reports whether the token of a key is to be exchanged anew: auth's
+// signing key was killed, it has been revoked, or a role was redefined since. It
+// names no roles, so only auth knows what its owner may do by now.
+func (e *Edge) outOfDate(q *request) bool {
+	if q.tokenErr != nil {
+		return true
+	}
+	err := e.epochs.check(q.caller)
+	return fail.Is(err, fail.TokenStale) || fail.Is(err, fail.TokenRevoked) || q.caller.RolesEpoch < e.verifier.RolesEpoch()
 }
 
 func (e *Edge) tokenOf(ctx context.Context, q *request, key string, sum keySum, dead string) (string, error) {

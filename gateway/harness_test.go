@@ -166,6 +166,7 @@ type harness struct {
 	down  map[string]bool // backends to leave out
 	redis rdb.Config
 	conf  func(*Config)
+	tune  func(*Edge) // before its workers run
 	user  uuid.UUID
 	ses   uuid.UUID
 }
@@ -190,7 +191,7 @@ func newHarness(tb testing.TB, set ...func(*harness)) *harness {
 	for _, s := range set {
 		s(h)
 	}
-	h.b = &backend{on: map[string]func(context.Context, proto.Message) (proto.Message, error){}, jwks: publicSet(tb, key)}
+	h.b = &backend{on: map[string]func(context.Context, proto.Message) (proto.Message, error){}, jwks: publicSet(tb, h.key)}
 	h.b.when(authv1.AuthInternalService_GetKeys_FullMethodName, answer(&authv1.GetKeysResponse{Jwks: h.b.jwks}))
 	h.b.when(authv1.AuthInternalService_ListAuthzEvents_FullMethodName, func(context.Context, proto.Message) (proto.Message, error) {
 		h.b.mu.Lock()
@@ -251,6 +252,9 @@ func (h *harness) start() {
 	}
 	for name, check := range h.edge.Checks() {
 		p.Check(name, check)
+	}
+	if h.tune != nil {
+		h.tune(h.edge)
 	}
 	for name, work := range h.edge.Workers() {
 		p.Go(name, work)

@@ -25,7 +25,7 @@ func mutates(m protoreflect.MethodDescriptor) bool {
 // changes something where an operator in somebody's name could do harm.
 // identity.md row 67
 func TestImpersonationIsDecided(t *testing.T) {
-	guarded := []protoreflect.FullName{"manas.auth.v1", "manas.subscription.v1", "manas.payment.v1", "manas.admin.v1"}
+	guarded := []protoreflect.FullName{"manas.auth.v1", "manas.subscription.v1", "manas.payment.v1", "manas.admin.v1", "manas.user.v1"}
 	methods(t, func(m protoreflect.MethodDescriptor, r *authzv1.Rule) {
 		if r.GetInternal() {
 			return // no person behind it, or the handler's own decision

@@ -190,7 +190,7 @@ func (s *Service) keyToken(k apiKey, acc account, now time.Time) (x exchanged, e
 		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: apiKeyName(k.ID), Subject: id.Format("usr", acc.ID), SessionID: sessionName(k.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: x.Expires.Unix(),
 		Roles: []string{}, Permissions: perms, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
-		AMR: byKey, AuthTime: k.CreatedAt.Unix(), LegalPending: s.owesLegal(acc),
+		AMR: byKey, AuthTime: k.CreatedAt.Unix(), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch,
 	})
 	return x, err
 }

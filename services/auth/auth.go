@@ -82,7 +82,7 @@ func (c *Config) Validate() error {
 	if c.AccessTTL.Std() < time.Minute || c.RefreshTTL.Std() < c.AccessTTL.Std() {
 		errs = append(errs, errors.New("JWT_EXPIRY: at least 1m, and not above JWT_REFRESH_EXPIRY"))
 	}
-	if c.TokenAlg != jwa.EdDSA.String() && c.TokenAlg != jwa.ES256.String() {
+	if c.TokenAlg != "" && c.TokenAlg != jwa.EdDSA.String() && c.TokenAlg != jwa.ES256.String() {
 		errs = append(errs, errors.New("TOKEN_ALG: EdDSA or ES256"))
 	}
 	if c.KeyRotation != 0 && c.KeyRotation.Std() < leastRotation {

@@ -70,10 +70,10 @@ func (s *Service) grantImpersonation(x session, acc account, operator uuid.UUID,
 	g := grant{AccessTTL: x.ExpiresAt.Sub(now).Round(time.Second), Account: acc, InForce: acc.inForce(none)}
 	var err error
 	g.Access, err = s.keys.sign(token.Claims{
-		Issuer: s.c.Issuer, Audience: s.c.Audience, Subject: id.Format("usr", acc.ID), SessionID: sessionName(x.ID),
+		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: clientID, Subject: id.Format("usr", acc.ID), SessionID: sessionName(x.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: x.ExpiresAt.Unix(),
 		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
-		AMR: none, MFAPending: acc.owesFactor(none), RolesEpoch: acc.RolesEpoch, Actor: &token.Actor{Subject: id.Format("usr", operator)},
+		AMR: none, MFAPending: acc.owesFactor(none), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch, Actor: &token.Actor{Subject: id.Format("usr", operator)},
 	})
 	return g, err
 }

@@ -69,7 +69,7 @@ func actorOf(a act, caller *token.Caller) *auditv1.Event_Actor {
 	if a.Service != "" {
 		return &auditv1.Event_Actor{Type: "service", Id: a.Service}
 	}
-	out := &auditv1.Event_Actor{Type: "user", Id: id.Format("usr", caller.UserID), SessionId: id.Format("ses", caller.SessionID)}
+	out := &auditv1.Event_Actor{Type: "user", Id: id.Format("usr", caller.UserID), SessionId: id.Format("ses", caller.SessionID), ImpersonatorId: caller.ImpersonatorID()}
 	if a.Admin {
 		out.Type = "admin"
 	}

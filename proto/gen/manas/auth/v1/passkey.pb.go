@@ -997,9 +997,9 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x19FinishPasskeyRegistration\x12/.manas.auth.v1.FinishPasskeyRegistrationRequest\x1a0.manas.auth.v1.FinishPasskeyRegistrationResponse\"T\xc2\xcb\x18\x170\x01`\xc9\x01j\n" +
 	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x023:\x01*b\apasskey\"%/api/v1/auth/passkeys/register/finish\x12\xb1\x01\n" +
 	"\x11BeginPasskeyLogin\x12'.manas.auth.v1.BeginPasskeyLoginRequest\x1a(.manas.auth.v1.BeginPasskeyLoginResponse\"I\xc2\xcb\x18\x10j\n" +
-	"credentialx\x01\b\x01\x82\xd3\xe4\x93\x02/:\x01*b\aoptions\"!/api/v1/auth/passkeys/login/begin\x12\xb5\x01\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02/:\x01*b\aoptions\"!/api/v1/auth/passkeys/login/begin\x12\xb5\x01\n" +
 	"\x12FinishPasskeyLogin\x12(.manas.auth.v1.FinishPasskeyLoginRequest\x1a).manas.auth.v1.FinishPasskeyLoginResponse\"J\xc2\xcb\x18\x10j\n" +
-	"credentialx\x01\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12~\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12~\n" +
 	"\fListPasskeys\x12\".manas.auth.v1.ListPasskeysRequest\x1a#.manas.auth.v1.ListPasskeysResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/passkeys\x12\x92\x01\n" +
 	"\rUpdatePasskey\x12#.manas.auth.v1.UpdatePasskeyRequest\x1a$.manas.auth.v1.UpdatePasskeyResponse\"6\xc2\xcb\x18\x04x\x01\x10\x01\x82\xd3\xe4\x93\x02(:\x01*b\apasskey2\x1a/api/v1/auth/passkeys/{id}\x12\x8e\x01\n" +
 	"\rDeletePasskey\x12#.manas.auth.v1.DeletePasskeyRequest\x1a$.manas.auth.v1.DeletePasskeyResponse\"2\xc2\xcb\x18\f0\x01@\xd8\x04`\xcc\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/passkeys/{id}B=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"

@@ -539,10 +539,10 @@ const file_manas_user_v1_consent_proto_rawDesc = "" +
 	"\n" +
 	"\b_granted\"I\n" +
 	"\x15CreateConsentResponse\x120\n" +
-	"\aconsent\x18\x01 \x01(\v2\x16.manas.user.v1.ConsentR\aconsent2\xc2\x02\n" +
+	"\aconsent\x18\x01 \x01(\v2\x16.manas.user.v1.ConsentR\aconsent2\xc4\x02\n" +
 	"\x0eConsentService\x12\x8c\x01\n" +
-	"\fListConsents\x12\".manas.user.v1.ListConsentsRequest\x1a#.manas.user.v1.ListConsentsResponse\"3\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/users/me/consents\x12\xa0\x01\n" +
-	"\rCreateConsent\x12#.manas.user.v1.CreateConsentRequest\x1a$.manas.user.v1.CreateConsentResponse\"D\xc2\xcb\x18\x13`\xc9\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02':\x01*b\aconsent\"\x19/api/v1/users/me/consentsB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
+	"\fListConsents\x12\".manas.user.v1.ListConsentsRequest\x1a#.manas.user.v1.ListConsentsResponse\"3\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/users/me/consents\x12\xa2\x01\n" +
+	"\rCreateConsent\x12#.manas.user.v1.CreateConsentRequest\x1a$.manas.user.v1.CreateConsentResponse\"F\xc2\xcb\x18\x15`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02':\x01*b\aconsent\"\x19/api/v1/users/me/consentsB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (
 	file_manas_user_v1_consent_proto_rawDescOnce sync.Once

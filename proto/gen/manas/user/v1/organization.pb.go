@@ -2427,24 +2427,24 @@ const file_manas_user_v1_organization_proto_rawDesc = "" +
 	"\vinvitations\x18\x01 \x03(\v2\x19.manas.user.v1.InvitationR\vinvitations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize2\xd1\x14\n" +
-	"\x13OrganizationService\x12\xb0\x01\n" +
-	"\x12CreateOrganization\x12(.manas.user.v1.CreateOrganizationRequest\x1a).manas.user.v1.CreateOrganizationResponse\"E\xc2\xcb\x18\x13`\xc9\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02(:\x01*b\forganization\"\x15/api/v1/organizations\x12\x97\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize2\xe5\x14\n" +
+	"\x13OrganizationService\x12\xb2\x01\n" +
+	"\x12CreateOrganization\x12(.manas.user.v1.CreateOrganizationRequest\x1a).manas.user.v1.CreateOrganizationResponse\"G\xc2\xcb\x18\x15`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02(:\x01*b\forganization\"\x15/api/v1/organizations\x12\x97\x01\n" +
 	"\x11ListOrganizations\x12'.manas.user.v1.ListOrganizationsRequest\x1a(.manas.user.v1.ListOrganizationsResponse\"/\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/organizations\x12\xa4\x01\n" +
-	"\x0fGetOrganization\x12%.manas.user.v1.GetOrganizationRequest\x1a&.manas.user.v1.GetOrganizationResponse\"B\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02*b\forganization\x12\x1a/api/v1/organizations/{id}\x12\xbd\x01\n" +
-	"\x12UpdateOrganization\x12(.manas.user.v1.UpdateOrganizationRequest\x1a).manas.user.v1.UpdateOrganizationResponse\"R\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028:\forganizationb\forganization2\x1a/api/v1/organizations/{id}\x12\xa4\x01\n" +
-	"\x12DeleteOrganization\x12(.manas.user.v1.DeleteOrganizationRequest\x1a).manas.user.v1.DeleteOrganizationResponse\"9\xc2\xcb\x18\x13`\xcc\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/organizations/{id}\x12\x92\x01\n" +
-	"\vListMembers\x12!.manas.user.v1.ListMembersRequest\x1a\".manas.user.v1.ListMembersResponse\"<\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02$\x12\"/api/v1/organizations/{id}/members\x12\xac\x01\n" +
-	"\fUpdateMember\x12\".manas.user.v1.UpdateMemberRequest\x1a#.manas.user.v1.UpdateMemberResponse\"S\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x029:\x01*b\x06member2,/api/v1/organizations/{id}/members/{user_id}\x12\xa4\x01\n" +
-	"\fRemoveMember\x12\".manas.user.v1.RemoveMemberRequest\x1a#.manas.user.v1.RemoveMemberResponse\"K\xc2\xcb\x18\x13`\xcc\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02.*,/api/v1/organizations/{id}/members/{user_id}\x12\xb9\x01\n" +
-	"\x10CreateInvitation\x12&.manas.user.v1.CreateInvitationRequest\x1a'.manas.user.v1.CreateInvitationResponse\"T\xc2\xcb\x18\x13`\xc9\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x027:\x01*b\n" +
-	"invitation\"&/api/v1/organizations/{id}/invitations\x12\xbe\x01\n" +
-	"\x15BulkCreateInvitations\x12+.manas.user.v1.BulkCreateInvitationsRequest\x1a,.manas.user.v1.BulkCreateInvitationsResponse\"J\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x020:\x01*\"+/api/v1/organizations/{id}/invitations/bulk\x12\xa2\x01\n" +
-	"\x0fListInvitations\x12%.manas.user.v1.ListInvitationsRequest\x1a&.manas.user.v1.ListInvitationsResponse\"@\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02(\x12&/api/v1/organizations/{id}/invitations\x12\xcd\x01\n" +
-	"\x10ResendInvitation\x12&.manas.user.v1.ResendInvitationRequest\x1a'.manas.user.v1.ResendInvitationResponse\"h\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02N:\x01*b\n" +
-	"invitation\"=/api/v1/organizations/{id}/invitations/{invitation_id}/resend\x12\xba\x01\n" +
-	"\x10RevokeInvitation\x12&.manas.user.v1.RevokeInvitationRequest\x1a'.manas.user.v1.RevokeInvitationResponse\"U\xc2\xcb\x18\x13`\xcc\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028*6/api/v1/organizations/{id}/invitations/{invitation_id}\x12\xac\x01\n" +
-	"\x10AcceptInvitation\x12&.manas.user.v1.AcceptInvitationRequest\x1a'.manas.user.v1.AcceptInvitationResponse\"G\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02-:\x01*b\forganization\"\x1a/api/v1/invitations/accept\x12\x95\x01\n" +
+	"\x0fGetOrganization\x12%.manas.user.v1.GetOrganizationRequest\x1a&.manas.user.v1.GetOrganizationResponse\"B\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02*b\forganization\x12\x1a/api/v1/organizations/{id}\x12\xbf\x01\n" +
+	"\x12UpdateOrganization\x12(.manas.user.v1.UpdateOrganizationRequest\x1a).manas.user.v1.UpdateOrganizationResponse\"T\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028:\forganizationb\forganization2\x1a/api/v1/organizations/{id}\x12\xa6\x01\n" +
+	"\x12DeleteOrganization\x12(.manas.user.v1.DeleteOrganizationRequest\x1a).manas.user.v1.DeleteOrganizationResponse\";\xc2\xcb\x18\x15`\xcc\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/organizations/{id}\x12\x92\x01\n" +
+	"\vListMembers\x12!.manas.user.v1.ListMembersRequest\x1a\".manas.user.v1.ListMembersResponse\"<\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02$\x12\"/api/v1/organizations/{id}/members\x12\xae\x01\n" +
+	"\fUpdateMember\x12\".manas.user.v1.UpdateMemberRequest\x1a#.manas.user.v1.UpdateMemberResponse\"U\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x029:\x01*b\x06member2,/api/v1/organizations/{id}/members/{user_id}\x12\xa6\x01\n" +
+	"\fRemoveMember\x12\".manas.user.v1.RemoveMemberRequest\x1a#.manas.user.v1.RemoveMemberResponse\"M\xc2\xcb\x18\x15`\xcc\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02.*,/api/v1/organizations/{id}/members/{user_id}\x12\xbb\x01\n" +
+	"\x10CreateInvitation\x12&.manas.user.v1.CreateInvitationRequest\x1a'.manas.user.v1.CreateInvitationResponse\"V\xc2\xcb\x18\x15`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x027:\x01*b\n" +
+	"invitation\"&/api/v1/organizations/{id}/invitations\x12\xc0\x01\n" +
+	"\x15BulkCreateInvitations\x12+.manas.user.v1.BulkCreateInvitationsRequest\x1a,.manas.user.v1.BulkCreateInvitationsResponse\"L\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x020:\x01*\"+/api/v1/organizations/{id}/invitations/bulk\x12\xa2\x01\n" +
+	"\x0fListInvitations\x12%.manas.user.v1.ListInvitationsRequest\x1a&.manas.user.v1.ListInvitationsResponse\"@\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02(\x12&/api/v1/organizations/{id}/invitations\x12\xcf\x01\n" +
+	"\x10ResendInvitation\x12&.manas.user.v1.ResendInvitationRequest\x1a'.manas.user.v1.ResendInvitationResponse\"j\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02N:\x01*b\n" +
+	"invitation\"=/api/v1/organizations/{id}/invitations/{invitation_id}/resend\x12\xbc\x01\n" +
+	"\x10RevokeInvitation\x12&.manas.user.v1.RevokeInvitationRequest\x1a'.manas.user.v1.RevokeInvitationResponse\"W\xc2\xcb\x18\x15`\xcc\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028*6/api/v1/organizations/{id}/invitations/{invitation_id}\x12\xae\x01\n" +
+	"\x10AcceptInvitation\x12&.manas.user.v1.AcceptInvitationRequest\x1a'.manas.user.v1.AcceptInvitationResponse\"I\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02-:\x01*b\forganization\"\x1a/api/v1/invitations/accept\x12\x95\x01\n" +
 	"\x11ListMyInvitations\x12'.manas.user.v1.ListMyInvitationsRequest\x1a(.manas.user.v1.ListMyInvitationsResponse\"-\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/invitationsB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (

@@ -635,10 +635,10 @@ const file_manas_user_v1_preferences_proto_rawDesc = "" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\"Y\n" +
 	"\x19UpdatePreferencesResponse\x12<\n" +
-	"\vpreferences\x18\x01 \x01(\v2\x1a.manas.user.v1.PreferencesR\vpreferences2\xf6\x02\n" +
+	"\vpreferences\x18\x01 \x01(\v2\x1a.manas.user.v1.PreferencesR\vpreferences2\xf8\x02\n" +
 	"\x12PreferencesService\x12\xa2\x01\n" +
-	"\x0eGetPreferences\x12$.manas.user.v1.GetPreferencesRequest\x1a%.manas.user.v1.GetPreferencesResponse\"C\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02+b\vpreferences\x12\x1c/api/v1/users/me/preferences\x12\xba\x01\n" +
-	"\x11UpdatePreferences\x12'.manas.user.v1.UpdatePreferencesRequest\x1a(.manas.user.v1.UpdatePreferencesResponse\"R\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028:\vpreferencesb\vpreferences2\x1c/api/v1/users/me/preferencesB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
+	"\x0eGetPreferences\x12$.manas.user.v1.GetPreferencesRequest\x1a%.manas.user.v1.GetPreferencesResponse\"C\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02+b\vpreferences\x12\x1c/api/v1/users/me/preferences\x12\xbc\x01\n" +
+	"\x11UpdatePreferences\x12'.manas.user.v1.UpdatePreferencesRequest\x1a(.manas.user.v1.UpdatePreferencesResponse\"T\xc2\xcb\x18\x12x\x00\x1a\x0eprofile.update\x82\xd3\xe4\x93\x028:\vpreferencesb\vpreferences2\x1c/api/v1/users/me/preferencesB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (
 	file_manas_user_v1_preferences_proto_rawDescOnce sync.Once

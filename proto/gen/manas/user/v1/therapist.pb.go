@@ -1745,19 +1745,19 @@ const file_manas_user_v1_therapist_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05notesB\v\n" +
 	"\t_verified\"T\n" +
 	"\x17DecideTherapistResponse\x129\n" +
-	"\aprofile\x18\x01 \x01(\v2\x1f.manas.user.v1.TherapistProfileR\aprofile2\xe1\x06\n" +
+	"\aprofile\x18\x01 \x01(\v2\x1f.manas.user.v1.TherapistProfileR\aprofile2\xe5\x06\n" +
 	"\x10TherapistService\x12\xb3\x01\n" +
-	"\x13GetTherapistProfile\x12).manas.user.v1.GetTherapistProfileRequest\x1a*.manas.user.v1.GetTherapistProfileResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\aprofile\x12\"/api/v1/users/me/therapist-profile\x12\xbe\x01\n" +
-	"\x13PutTherapistProfile\x12).manas.user.v1.PutTherapistProfileRequest\x1a*.manas.user.v1.PutTherapistProfileResponse\"P\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x026:\aprofileb\aprofile\x1a\"/api/v1/users/me/therapist-profile\x12\xc8\x01\n" +
-	"\x16SubmitTherapistProfile\x12,.manas.user.v1.SubmitTherapistProfileRequest\x1a-.manas.user.v1.SubmitTherapistProfileResponse\"Q\xc2\xcb\x18\x10\x1a\x0eprofile.update\x82\xd3\xe4\x93\x027:\x01*b\aprofile\")/api/v1/users/me/therapist-profile/submit\x12\x7f\n" +
+	"\x13GetTherapistProfile\x12).manas.user.v1.GetTherapistProfileRequest\x1a*.manas.user.v1.GetTherapistProfileResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\aprofile\x12\"/api/v1/users/me/therapist-profile\x12\xc0\x01\n" +
+	"\x13PutTherapistProfile\x12).manas.user.v1.PutTherapistProfileRequest\x1a*.manas.user.v1.PutTherapistProfileResponse\"R\xc2\xcb\x18\x12x\x00\x1a\x0eprofile.update\x82\xd3\xe4\x93\x026:\aprofileb\aprofile\x1a\"/api/v1/users/me/therapist-profile\x12\xca\x01\n" +
+	"\x16SubmitTherapistProfile\x12,.manas.user.v1.SubmitTherapistProfileRequest\x1a-.manas.user.v1.SubmitTherapistProfileResponse\"S\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x027:\x01*b\aprofile\")/api/v1/users/me/therapist-profile/submit\x12\x7f\n" +
 	"\x0eListTherapists\x12$.manas.user.v1.ListTherapistsRequest\x1a%.manas.user.v1.ListTherapistsResponse\" \xc2\xcb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/therapists\x12\x89\x01\n" +
-	"\fGetTherapist\x12\".manas.user.v1.GetTherapistRequest\x1a#.manas.user.v1.GetTherapistResponse\"0\xc2\xcb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02$b\ttherapist\x12\x17/api/v1/therapists/{id}2\xce\a\n" +
-	"\x15AdminTherapistService\x12\xb4\x01\n" +
-	"\x15ListTherapistProfiles\x12+.manas.user.v1.ListTherapistProfilesRequest\x1a,.manas.user.v1.ListTherapistProfilesResponse\"@\xc2\xcb\x18\x1c8\x01j\x05admin\x1a\x11therapists.verify\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/admin/therapists\x12\xbc\x01\n" +
-	"\x0fVerifyTherapist\x12%.manas.user.v1.VerifyTherapistRequest\x1a&.manas.user.v1.VerifyTherapistResponse\"Z\xc2\xcb\x18\x1e8\x01P\x01j\x05admin\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile\"$/api/v1/admin/therapists/{id}/verify\x12\xbc\x01\n" +
-	"\x0fRejectTherapist\x12%.manas.user.v1.RejectTherapistRequest\x1a&.manas.user.v1.RejectTherapistResponse\"Z\xc2\xcb\x18\x1e8\x01P\x01j\x05admin\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile\"$/api/v1/admin/therapists/{id}/reject\x12\xc0\x01\n" +
-	"\x10SuspendTherapist\x12&.manas.user.v1.SuspendTherapistRequest\x1a'.manas.user.v1.SuspendTherapistResponse\"[\xc2\xcb\x18\x1e8\x01P\x01j\x05admin\x1a\x11therapists.verify\x82\xd3\xe4\x93\x023:\x01*b\aprofile\"%/api/v1/admin/therapists/{id}/suspend\x12\xbc\x01\n" +
-	"\x0fDecideTherapist\x12%.manas.user.v1.DecideTherapistRequest\x1a&.manas.user.v1.DecideTherapistResponse\"Z\xc2\xcb\x18\x1e8\x01P\x01j\x05admin\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile2$/api/v1/admin/therapists/{id}/verifyB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
+	"\fGetTherapist\x12\".manas.user.v1.GetTherapistRequest\x1a#.manas.user.v1.GetTherapistResponse\"0\xc2\xcb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02$b\ttherapist\x12\x17/api/v1/therapists/{id}2\xd8\a\n" +
+	"\x15AdminTherapistService\x12\xb6\x01\n" +
+	"\x15ListTherapistProfiles\x12+.manas.user.v1.ListTherapistProfilesRequest\x1a,.manas.user.v1.ListTherapistProfilesResponse\"B\xc2\xcb\x18\x1e8\x01j\x05adminx\x01\x1a\x11therapists.verify\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/admin/therapists\x12\xbe\x01\n" +
+	"\x0fVerifyTherapist\x12%.manas.user.v1.VerifyTherapistRequest\x1a&.manas.user.v1.VerifyTherapistResponse\"\\\xc2\xcb\x18 8\x01P\x01j\x05adminx\x01\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile\"$/api/v1/admin/therapists/{id}/verify\x12\xbe\x01\n" +
+	"\x0fRejectTherapist\x12%.manas.user.v1.RejectTherapistRequest\x1a&.manas.user.v1.RejectTherapistResponse\"\\\xc2\xcb\x18 8\x01P\x01j\x05adminx\x01\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile\"$/api/v1/admin/therapists/{id}/reject\x12\xc2\x01\n" +
+	"\x10SuspendTherapist\x12&.manas.user.v1.SuspendTherapistRequest\x1a'.manas.user.v1.SuspendTherapistResponse\"]\xc2\xcb\x18 8\x01P\x01j\x05adminx\x01\x1a\x11therapists.verify\x82\xd3\xe4\x93\x023:\x01*b\aprofile\"%/api/v1/admin/therapists/{id}/suspend\x12\xbe\x01\n" +
+	"\x0fDecideTherapist\x12%.manas.user.v1.DecideTherapistRequest\x1a&.manas.user.v1.DecideTherapistResponse\"\\\xc2\xcb\x18 8\x01P\x01j\x05adminx\x01\x1a\x11therapists.verify\x82\xd3\xe4\x93\x022:\x01*b\aprofile2$/api/v1/admin/therapists/{id}/verifyB=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (
 	file_manas_user_v1_therapist_proto_rawDescOnce sync.Once

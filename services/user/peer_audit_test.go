@@ -1,0 +1,24 @@
+package user
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/manas360/platform/pkg/token"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
+)
+
+// TestImpersonatorIsRecorded: what an operator does in a person's name says so.
+// identity.md row 67
+func TestImpersonatorIsRecorded(t *testing.T) {
+	c := &token.Caller{UserID: uuid.UUID{1}, SessionID: uuid.UUID{2}}
+	for _, operator := range []uuid.UUID{uuid.Nil, {3}} {
+		c.Impersonator = operator
+		ev, ok := profileUpdated(c, []string{"bio"}, time.Now()).Payload.(*auditv1.Event)
+		if !ok || ev.GetActor().GetImpersonatorId() != c.ImpersonatorID() {
+			t.Errorf("recorded %v", ev)
+		}
+	}
+}
