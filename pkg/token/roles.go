@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	ownProfile   = "profile." // all a session may touch that owes its second factor
+	ownProfile = "profile." // all a session may touch that owes its second factor
 
 	missPause = 30 * time.Second       // between two looks for a key nobody knows
 	lagPause  = 250 * time.Millisecond // between two looks for a newer table of roles

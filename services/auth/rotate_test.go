@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lestrrat-go/jwx/v2/jwk"
+	"go.uber.org/goleak"
 
 	"github.com/manas360/platform/pkg/config"
 	"github.com/manas360/platform/pkg/fail"
@@ -150,8 +151,7 @@ func (b *keyBench) load(s *Service) {
 func TestHundredRotations(t *testing.T) {
 	b := newKeyBench(t)
 	b.c.KeyRotation = config.Duration(time.Hour)
-	other := b.replica(func(c *Config) { c.KeyRotation = config.Duration(time.Hour) })
-	b.Service.c.KeyRotation = config.Duration(time.Hour)
+	other := b.replica(func(*Config) {})
 	edge := token.NewVerifier(b.c.Issuer, b.c.Audience, b.now)
 	fetch := func() {
 		set, err := b.Service.keys.jwks()
@@ -292,7 +292,7 @@ func TestKeysTogether(t *testing.T) {
 func TestAlgorithms(t *testing.T) {
 	b := newKeyBench(t)
 	old := b.mustJoin("asha@example.com").GetAccessToken()
-	b.Service.c.TokenAlg = "ES256"
+	b.c.TokenAlg = "ES256"
 	b.rotate()
 	b.clock.pass(publishWait)
 	b.rotate()
@@ -374,4 +374,21 @@ func mustDecode(t *testing.T, segment string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestKeyWorkersEnd leaves nothing behind.
+func TestKeyWorkersEnd(t *testing.T) {
+	b := newBench(t)
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- b.watchKeys(ctx) }()
+	go func() { ended <- b.watchRoles(ctx) }()
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	goleak.VerifyNone(t, before)
 }
