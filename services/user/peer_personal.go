@@ -48,7 +48,7 @@ func requestOpened(c *token.Caller, r dataRequest, now time.Time) []outbox.Event
 		action = "user.erasure_scheduled"
 	}
 	person := id.Format("usr", r.UserID)
-	out := []outbox.Event{aboutRequest(action, &auditv1.Event_Actor{Type: "user", Id: person, SessionId: id.Format("ses", c.SessionID)}, r, c.RequestID, now)}
+	out := []outbox.Event{aboutRequest(action, &auditv1.Event_Actor{Type: "user", Id: person, SessionId: id.Format("ses", c.SessionID), ImpersonatorId: c.ImpersonatorID()}, r, c.RequestID, now)}
 	if r.Kind == kindErasure {
 		out = append(out, outbox.Event{
 			Key: person, Destinations: []string{"auth"}, OccurredAt: now,
