@@ -51,6 +51,9 @@ func contains(all []string, one string) bool {
 
 // play answers 200 on every port the process would have, until it is asked to end.
 func play(name string) int {
+	// Before anyone can see it running: a signal that comes sooner would just kill it.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	var addrs []string
 	if a := os.Getenv("OPS_ADDR"); a != "" {
 		addrs = append(addrs, a)
@@ -71,8 +74,6 @@ func play(name string) int {
 		srv := &http.Server{Addr: a, ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 		go func() { failed <- srv.ListenAndServe() }()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	select {
 	case err := <-failed:
 		fmt.Fprintln(os.Stderr, err)
