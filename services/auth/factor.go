@@ -257,6 +257,9 @@ func (s *Service) enrol(ctx context.Context, tx pg.Tx, c *token.Caller, f factor
 	if err != nil || !found {
 		return nil, orNoAccount(err)
 	}
+	if err := mustHoldFactor(acc, c); err != nil { // one that was turned on since this secret was made
+		return nil, err
+	}
 	on, err := s.confirmFactor(ctx, tx, c.UserID, f.Secret, step, now)
 	if err != nil {
 		return nil, err

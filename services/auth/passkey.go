@@ -1,14 +1,13 @@
 package auth
 
 import (
+	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -20,29 +19,27 @@ import (
 )
 
 const (
-	ceremonyRegister = "REGISTER"
-	ceremonyLogin    = "LOGIN"
-	ceremonyLife     = 5 * time.Minute
-
 	mostPasskeys = 20 // of one account
+	localParty   = "localhost"
 )
 
 // newRelyingParty is who passkeys are made for. Without origins of its own it
 // is where people reach us.
 func newRelyingParty(c Config) (*webauthn.WebAuthn, error) {
+	id := cmp.Or(c.WebAuthnRPID, localParty)
 	origins := slices.Clone(c.WebAuthnOrigins)
 	if len(origins) == 0 {
-		origins = []string{c.PublicURL}
-		if c.PublicURL == "" {
-			origins = []string{"https://" + c.WebAuthnRPID}
+		switch {
+		case c.PublicURL != "":
+			origins = []string{c.PublicURL}
+		case id == localParty:
+			origins = []string{"http://localhost:5001"}
+		default:
+			origins = []string{"https://" + id}
 		}
 	}
 	for i, o := range origins {
 		origins[i] = strings.TrimRight(strings.TrimSpace(o), "/")
-	}
-	id := c.WebAuthnRPID
-	if id == "" {
-		id = "localhost"
 	}
 	party, err := webauthn.New(&webauthn.Config{RPID: id, RPDisplayName: issuerName, RPOrigins: origins})
 	if err != nil {
@@ -120,20 +117,20 @@ func mustHoldFactor(acc account, c *token.Caller) error {
 }
 
 // beginPasskey asks the caller's browser for a new passkey.
-func (s *Service) beginPasskey(ctx context.Context, c *token.Caller) (*protocol.CredentialCreation, error) {
+func (s *Service) beginPasskey(ctx context.Context, c *token.Caller) (question, error) {
 	acc, err := s.getAccount(ctx, c.UserID)
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
 	if err := mustHoldFactor(acc, c); err != nil {
-		return nil, err
+		return question{}, err
 	}
 	h, err := s.holderOf(ctx, s.db.Pool, acc)
 	if err != nil {
-		return nil, err
+		return question{}, err
 	}
 	if len(h.keys) >= mostPasskeys {
-		return nil, fail.New(fail.Conflict, "there are %d passkeys already, remove one first", mostPasskeys)
+		return question{}, tooManyPasskeys()
 	}
 	options, asked, err := s.party.BeginRegistration(h,
 		webauthn.WithExclusions(webauthn.Credentials(h.keys).CredentialDescriptors()),
@@ -144,46 +141,9 @@ func (s *Service) beginPasskey(ctx context.Context, c *token.Caller) (*protocol.
 		webauthn.WithExtensions(webauthn.WithExtensionCredProps()),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("begin a registration: %w", err)
+		return question{}, fmt.Errorf("begin a registration: %w", err)
 	}
-	return options, s.openCeremony(ctx, ceremonyRegister, &acc.ID, asked)
-}
-
-// openCeremony keeps what the answer will be judged by.
-func (s *Service) openCeremony(ctx context.Context, purpose string, account *uuid.UUID, asked *webauthn.SessionData) error {
-	text, err := json.Marshal(asked)
-	if err != nil {
-		return fmt.Errorf("encode a ceremony: %w", err)
-	}
-	now := s.now()
-	x := ceremony{ID: s.ids.New(), Purpose: purpose, AccountID: account, Challenge: s.ceremonyMAC(purpose, asked.Challenge), CreatedAt: now, ExpiresAt: now.Add(ceremonyLife)}
-	x.Session = seal(s.secrets.passkeys, text, "ceremony "+x.ID.String())
-	return s.insertCeremony(ctx, s.db.Pool, x)
-}
-
-func (s *Service) ceremonyMAC(purpose, challenge string) []byte {
-	return mac(s.secrets.handles, "passkey", purpose, challenge)
-}
-
-// takeCeremony uses up the ceremony that an answer belongs to, right or wrong:
-// of any number of answers at once one is judged. Fails with CHALLENGE_EXPIRED.
-func (s *Service) takeCeremony(ctx context.Context, purpose, challenge string) (ceremony, webauthn.SessionData, error) {
-	var asked webauthn.SessionData
-	x, live, err := s.useCeremony(ctx, s.db.Pool, purpose, s.ceremonyMAC(purpose, challenge), s.now())
-	if err != nil {
-		return x, asked, err
-	}
-	if !live {
-		return x, asked, fail.New(fail.ChallengeExpired, "this has been answered or has expired, begin again")
-	}
-	text, err := unseal(s.secrets.passkeys, x.Session, "ceremony "+x.ID.String())
-	if err != nil {
-		return x, asked, err
-	}
-	if err := json.Unmarshal(text, &asked); err != nil {
-		return x, asked, fmt.Errorf("decode a ceremony: %w", err)
-	}
-	return x, asked, nil
+	return s.openCeremony(ctx, ceremony{Purpose: ceremonyRegister, AccountID: &acc.ID}, asking{SessionData: *asked}, options)
 }
 
 func badCredential(cause error) error {
@@ -200,12 +160,12 @@ func wrongPasskey(cause error) error {
 
 // finishPasskey keeps a new passkey. codes are recovery codes when it is the
 // account's first second factor.
-func (s *Service) finishPasskey(ctx context.Context, answer []byte, name string, c *token.Caller) (row passkeyRow, codes []string, err error) {
-	said, err := protocol.ParseCredentialCreationResponseBytes(answer)
+func (s *Service) finishPasskey(ctx context.Context, a answered, name string, c *token.Caller) (row passkeyRow, codes []string, err error) {
+	said, err := protocol.ParseCredentialCreationResponseBytes(a.Credential)
 	if err != nil {
 		return row, nil, badCredential(err)
 	}
-	x, asked, err := s.takeCeremony(ctx, ceremonyRegister, said.Response.CollectedClientData.Challenge)
+	x, asked, err := s.takeCeremony(ctx, a, ceremonyRegister, true, said.Response.CollectedClientData.Challenge)
 	if err != nil {
 		return row, nil, err
 	}
@@ -216,7 +176,7 @@ func (s *Service) finishPasskey(ctx context.Context, answer []byte, name string,
 	if err != nil {
 		return row, nil, err
 	}
-	key, err := s.party.CreateCredential(holder{account: acc}, asked, said)
+	key, err := s.party.CreateCredential(holder{account: acc}, asked.SessionData, said)
 	if err != nil {
 		return row, nil, wrongPasskey(err)
 	}
@@ -242,6 +202,10 @@ func (s *Service) finishPasskey(ctx context.Context, answer []byte, name string,
 	s.publish(ctx, news...)
 	s.outbox.Wake()
 	return row, codes, nil
+}
+
+func tooManyPasskeys() error {
+	return fail.New(fail.Conflict, "there are %d passkeys already, remove one first", mostPasskeys)
 }
 
 func (s *Service) newPasskey(account uuid.UUID, key *webauthn.Credential, name string) (passkeyRow, error) {
@@ -276,6 +240,13 @@ func (s *Service) addPasskey(ctx context.Context, tx pg.Tx, row passkeyRow, macs
 	}
 	if err := mustHoldFactor(acc, c); err != nil {
 		return nil, false, err
+	}
+	held, err := s.passkeysOf(ctx, tx, acc.ID)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(held) >= mostPasskeys {
+		return nil, false, tooManyPasskeys()
 	}
 	fresh, err := s.insertPasskey(ctx, tx, row)
 	if err != nil {
@@ -323,96 +294,3 @@ func withKey(shown []string) []string {
 	}
 	return out
 }
-
-// deletePasskey removes one of the caller's passkeys. With the last second
-// factor go the recovery codes, and what sessions have shown of it.
-func (s *Service) deletePasskey(ctx context.Context, c *token.Caller, id uuid.UUID) error {
-	var news []authzEvent
-	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		now := s.now()
-		if err := s.lockAccount(ctx, tx, c.UserID); err != nil {
-			return err
-		}
-		acc, found, err := s.account(ctx, tx, c.UserID)
-		if err != nil || !found {
-			return orNoAccount(err)
-		}
-		if err := mustHoldFactor(acc, c); err != nil {
-			return err
-		}
-		gone, err := s.removePasskey(ctx, tx, acc.ID, id)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			return noPasskey()
-		}
-		if news, err = s.afterPasskey(ctx, tx, acc, now); err != nil {
-			return err
-		}
-		if err := s.tell(ctx, tx, acc, "factor_removed", now); err != nil {
-			return err
-		}
-		return s.record(ctx, tx, c, now, act{
-			Action: "passkey.removed", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID), passkeyTarget(id)}, Outcome: success,
-		})
-	})
-	if err != nil {
-		return err
-	}
-	s.publish(ctx, news...)
-	s.outbox.Wake()
-	return nil
-}
-
-func noPasskey() error { return fail.New(fail.NotFound, "there is no such passkey") }
-
-// afterPasskey looks at what is left once a passkey has gone.
-func (s *Service) afterPasskey(ctx context.Context, tx pg.Tx, before account, now time.Time) ([]authzEvent, error) {
-	after, _, err := s.account(ctx, tx, before.ID)
-	if err != nil || after.HasFactor {
-		return nil, err
-	}
-	if before.NeedsMFA {
-		return nil, fail.New(fail.PermissionDenied, "your role must have a second factor")
-	}
-	if err := s.dropRecoveryCodes(ctx, tx, before.ID); err != nil {
-		return nil, err
-	}
-	if err := s.forgetKeys(ctx, tx, before.ID); err != nil {
-		return nil, err
-	}
-	epoch, err := s.raiseEpoch(ctx, tx, before.ID, now)
-	if err != nil {
-		return nil, err
-	}
-	return s.recordAuthz(ctx, tx, accountStale, epoch, now, before.ID)
-}
-
-// factorsOf names what may answer for the second factor of an account.
-func (s *Service) factorsOf(ctx context.Context, account uuid.UUID) ([]string, error) {
-	has, _, err := s.factorKinds(ctx, s.db.Pool, account)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	if has.Totp {
-		out = append(out, "TOTP")
-	}
-	if has.Recovery {
-		out = append(out, "RECOVERY_CODE")
-	}
-	if has.Passkey {
-		out = append(out, "WEBAUTHN")
-	}
-	return out, nil
-}
-
-// decoyKeys are the passkeys of an address that has none: the same ones each
-// time it is asked for.
-func (s *Service) decoyKeys(email string) []protocol.CredentialDescriptor {
-	id := mac(s.secrets.handles, "passkey decoy", email)
-	return []protocol.CredentialDescriptor{{Type: protocol.PublicKeyCredentialType, CredentialID: protocol.URLEncodedBase64(id)}}
-}
-
-func encodeKey(id []byte) string { return base64.RawURLEncoding.EncodeToString(id) }

@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"bytes"
 	"context"
-	"crypto/hmac"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -16,189 +19,215 @@ import (
 	"github.com/manas360/platform/pkg/token"
 )
 
-const kindPasskey = "passkey" // of the throttle's counters
+const (
+	kindPasskey = "passkey" // of the throttle's counters
+	leastNamed  = 3         // passkeys in an answer that names some
+)
 
-// beginPasskeyLogin asks a browser to sign in. With an address, or the handle of
-// a login that owes its second factor, it names passkeys; those of an address
-// that has none are made up.
-func (s *Service) beginPasskeyLogin(ctx context.Context, email, handle string) (*protocol.CredentialAssertion, error) {
+// beginPasskeyLogin asks a browser to sign in. With an address it names
+// passkeys, made up ones among them.
+func (s *Service) beginPasskeyLogin(ctx context.Context, email string) (question, error) {
 	opts := []webauthn.LoginOption{webauthn.WithUserVerification(protocol.VerificationRequired)}
-	switch {
-	case handle != "":
-		named, err := s.keysOfHandle(ctx, handle)
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, webauthn.WithAllowedCredentials(named))
-	case email != "":
+	if email != "" {
 		named, err := s.keysOfAddress(ctx, canonicalEmail(email))
 		if err != nil {
-			return nil, err
+			return question{}, err
 		}
 		opts = append(opts, webauthn.WithAllowedCredentials(named))
 	}
 	options, asked, err := s.party.BeginDiscoverableLogin(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("begin a login: %w", err)
+		return question{}, fmt.Errorf("begin a login: %w", err)
 	}
-	return options, s.openCeremony(ctx, ceremonyLogin, nil, asked)
+	return s.openCeremony(ctx, ceremony{Purpose: ceremonyLogin}, asking{SessionData: *asked}, options)
 }
 
-func (s *Service) keysOfHandle(ctx context.Context, handle string) ([]protocol.CredentialDescriptor, error) {
-	id, secret, ok := parseHandle(handle)
-	if !ok {
-		return nil, wrongCode()
-	}
-	f, found, err := s.fate(ctx, s.db.Pool, purposeLoginMFA, id, s.now())
-	switch {
-	case err != nil:
-		return nil, err
-	case !found || f.Used || f.AccountID == nil || !hmac.Equal(f.MAC, s.handleMAC(id, secret)):
-		return nil, wrongCode()
-	case f.Expired || f.Exhausted:
-		return nil, f.refusal()
-	}
-	h, err := s.holderOf(ctx, s.db.Pool, account{ID: *f.AccountID})
-	if err != nil {
-		return nil, err
-	}
-	return webauthn.Credentials(h.keys).CredentialDescriptors(), nil
-}
-
+// keysOfAddress names as many passkeys for an address that has none as for most
+// that have some: the same ones each time it is asked for.
 func (s *Service) keysOfAddress(ctx context.Context, email string) ([]protocol.CredentialDescriptor, error) {
 	acc, _, err := s.accountByEmail(ctx, s.db.Pool, email)
 	if err != nil {
 		return nil, err
 	}
-	h, err := s.holderOf(ctx, s.db.Pool, acc) // asked for nobody's, too: the same time
+	rows, err := s.passkeysOf(ctx, s.db.Pool, acc.ID) // asked for nobody's, too: the same time
 	if err != nil {
 		return nil, err
 	}
-	if len(h.keys) == 0 {
-		return s.decoyKeys(email), nil
+	var ids [][]byte
+	for _, row := range rows {
+		ids = append(ids, row.CredentialID)
 	}
-	named := webauthn.Credentials(h.keys).CredentialDescriptors()
-	for i := range named {
-		named[i].Transport = nil // a decoy has none
+	for i := len(ids); i < leastNamed; i++ {
+		ids = append(ids, s.decoyKey(email, i))
+	}
+	// In an order that does not tell who is who.
+	slices.SortFunc(ids, func(a, b []byte) int {
+		return bytes.Compare(mac(s.secrets.handles, "passkey order", email, string(a)), mac(s.secrets.handles, "passkey order", email, string(b)))
+	})
+	named := make([]protocol.CredentialDescriptor, 0, len(ids))
+	for _, id := range ids { // without transports, which a decoy has not
+		named = append(named, protocol.CredentialDescriptor{Type: protocol.PublicKeyCredentialType, CredentialID: protocol.URLEncodedBase64(id)})
 	}
 	return named, nil
 }
 
+// decoyKey is a passkey nobody has, as long as some that people have.
+func (s *Service) decoyKey(email string, i int) []byte {
+	id := mac(s.secrets.handles, "passkey decoy", email, strconv.Itoa(i))
+	lengths := []int{16, 20, 32, 32}
+	return id[:lengths[int(id[len(id)-1])%len(lengths)]]
+}
+
 // finishPasskeyLogin signs in with a passkey.
-func (s *Service) finishPasskeyLogin(ctx context.Context, answer []byte, c *token.Caller) (grant, error) {
-	said, err := protocol.ParseCredentialRequestResponseBytes(answer)
-	if err != nil {
-		return grant{}, badCredential(err)
-	}
-	row, found, err := s.passkeyByCredential(ctx, s.db.Pool, said.RawID)
+func (s *Service) finishPasskeyLogin(ctx context.Context, a answered, c *token.Caller) (grant, error) {
+	said, row, err := s.saidBy(ctx, a)
 	if err != nil {
 		return grant{}, err
 	}
-	subject := "unknown"
-	if found {
-		subject = row.AccountID.String()
+	return s.tryKey(ctx, row, said, c, func() (session, account, error) {
+		_, asked, err := s.takeCeremony(ctx, a, ceremonyLogin, false, said.Response.CollectedClientData.Challenge)
+		if err != nil {
+			return session{}, account{}, err
+		}
+		if err := s.judge(row, asked.SessionData, said); err != nil {
+			s.recordBadPasskey(ctx, row, c)
+			return session{}, account{}, err
+		}
+		var ses session
+		var acc account
+		var refusal error // told after the commit: the flag stays
+		err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+			if err := s.lockAccount(ctx, tx, row.AccountID); err != nil {
+				return err
+			}
+			if refusal, err = s.passKey(ctx, tx, row, said, c); err != nil || refusal != nil {
+				return err
+			}
+			ses, acc, err = s.admitKey(ctx, tx, row, passkeyAlone, c)
+			return err
+		})
+		return ses, acc, errors.Join(err, refusal)
+	})
+}
+
+// saidBy reads an answer and finds its passkey; row is empty when nobody's is.
+func (s *Service) saidBy(ctx context.Context, a answered) (*protocol.ParsedCredentialAssertionData, passkeyRow, error) {
+	said, err := protocol.ParseCredentialRequestResponseBytes(a.Credential)
+	if err != nil {
+		return nil, passkeyRow{}, badCredential(err)
 	}
-	try, err := s.throttle.reserve(ctx, kindPasskey, subject, c.ClientIP)
+	row, _, err := s.passkeyByCredential(ctx, s.db.Pool, said.RawID)
+	return said, row, err
+}
+
+// tryKey counts an attempt. Nobody guesses a signature: what is counted is the
+// noise of one address on one account, or whoever knows the name of a passkey
+// could lock its owner out.
+func (s *Service) tryKey(ctx context.Context, row passkeyRow, said *protocol.ParsedCredentialAssertionData, c *token.Caller,
+	try func() (session, account, error),
+) (grant, error) {
+	subject := row.AccountID.String()
+	if row.AccountID == uuid.Nil {
+		subject = hex.EncodeToString(said.RawID)
+	}
+	turn, err := s.throttle.reserve(ctx, kindPasskey, subject+" "+addressBlock(c.ClientIP), c.ClientIP)
 	if err != nil {
 		return grant{}, err
 	}
-	_, asked, err := s.takeCeremony(ctx, ceremonyLogin, said.Response.CollectedClientData.Challenge)
-	if err != nil {
-		try.release(ctx)
-		return grant{}, err
-	}
-	key, err := s.judge(ctx, row, found, asked, said)
+	ses, acc, err := try()
 	if fail.Is(err, fail.InvalidCredentials) {
-		s.recordBadPasskey(ctx, row, c)
-		if err := try.failed(ctx); err != nil {
+		s.outbox.Wake()
+		if err := turn.failed(ctx); err != nil {
 			return grant{}, err
 		}
 		return grant{}, err
 	}
-	defer try.release(ctx)
-	if err != nil {
-		return grant{}, err
-	}
-	return s.signInWithKey(ctx, row, key, c)
-}
-
-// judge verifies an answer. A passkey whose counter goes back is refused this
-// once and flagged; its next good answer counts: identity.md row 53.
-func (s *Service) judge(ctx context.Context, row passkeyRow, found bool, asked webauthn.SessionData, said *protocol.ParsedCredentialAssertionData) (*webauthn.Credential, error) {
-	if !found {
-		return nil, wrongPasskey(errors.New("unknown credential"))
-	}
-	k, err := s.openPasskey(row)
-	if err != nil {
-		return nil, err
-	}
-	h := holder{account: account{ID: row.AccountID}, keys: []webauthn.Credential{k.Key}}
-	var key *webauthn.Credential
-	if len(said.Response.UserHandle) == 0 { // a key that was named need not say whose it is
-		asked.UserID = h.WebAuthnID()
-		if len(asked.AllowedCredentialIDs) == 0 {
-			return nil, wrongPasskey(errors.New("no user handle"))
-		}
-		key, err = s.party.ValidateLogin(h, asked, said)
-	} else {
-		_, key, err = s.party.ValidatePasskeyLogin(func(_, handle []byte) (webauthn.User, error) {
-			if string(handle) != string(row.AccountID[:]) {
-				return nil, errors.New("another's user handle")
-			}
-			return h, nil
-		}, asked, said)
-	}
-	if err != nil {
-		return nil, wrongPasskey(err)
-	}
-	if key.Authenticator.CloneWarning {
-		if err := s.flagPasskey(ctx, s.db.Pool, row.ID, s.now()); err != nil {
-			return nil, err
-		}
-		return nil, wrongPasskey(errors.New("the counter went back"))
-	}
-	return key, nil
-}
-
-// recordBadPasskey writes login.failed, as a wrong password does.
-func (s *Service) recordBadPasskey(ctx context.Context, row passkeyRow, c *token.Caller) {
-	what := act{Action: "login.failed", Actor: anonymous, Outcome: denied, Reason: "passkey"}
-	if row.AccountID != uuid.Nil {
-		what.Targets = []target{userTarget(row.AccountID)}
-	}
-	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error { return s.record(ctx, tx, c, s.now(), what) })
-	if err != nil {
-		zerolog.Ctx(ctx).Error().Err(err).Msg("failed login not recorded")
-	}
-	s.outbox.Wake()
-}
-
-func (s *Service) signInWithKey(ctx context.Context, row passkeyRow, key *webauthn.Credential, c *token.Caller) (grant, error) {
-	var ses session
-	var acc account
-	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		now := s.now()
-		if err := s.lockAccount(ctx, tx, row.AccountID); err != nil {
-			return err
-		}
-		// Gone or moved on meanwhile: another has used this very answer.
-		moved, err := s.usePasskey(ctx, tx, row, int64(key.Authenticator.SignCount), key.Flags.BackupState, now)
-		if err != nil {
-			return err
-		}
-		if !moved {
-			return wrongPasskey(errors.New("used meanwhile"))
-		}
-		if ses, acc, err = s.signInTx(ctx, tx, row.AccountID, passkeyAlone, c); err != nil {
-			return err
-		}
-		return s.record(ctx, tx, c, now, act{
-			Action: "passkey.used", Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID), passkeyTarget(row.ID)}, Outcome: success,
-		})
-	})
+	turn.release(ctx)
 	if err != nil {
 		return grant{}, err
 	}
 	s.outbox.Wake()
 	return s.grant(ses, acc, s.now())
+}
+
+// judge verifies an answer. The counter is the database's to judge.
+func (s *Service) judge(row passkeyRow, asked webauthn.SessionData, said *protocol.ParsedCredentialAssertionData) error {
+	if row.AccountID == uuid.Nil {
+		return wrongPasskey(errors.New("unknown credential"))
+	}
+	k, err := s.openPasskey(row)
+	if err != nil {
+		return err
+	}
+	named := asked.AllowedCredentialIDs
+	if len(named) > 0 && !slices.ContainsFunc(named, func(id []byte) bool { return bytes.Equal(id, said.RawID) }) {
+		return wrongPasskey(errors.New("not one of those named"))
+	}
+	if len(named) == 0 && len(said.Response.UserHandle) == 0 { // a key that was named need not say whose it is
+		return wrongPasskey(errors.New("no user handle"))
+	}
+	h := holder{account: account{ID: row.AccountID}, keys: []webauthn.Credential{k.Key}}
+	asked.AllowedCredentialIDs = nil // the library wants the holder to have all of them
+	asked.UserID = h.WebAuthnID()
+	if _, err := s.party.ValidateLogin(h, asked, said); err != nil {
+		return wrongPasskey(err)
+	}
+	return nil
+}
+
+// passKey moves the counter of a passkey whose answer verified. One that goes
+// back is refused this once and flagged; the next good answer counts:
+// identity.md row 53.
+func (s *Service) passKey(ctx context.Context, tx pg.Tx, row passkeyRow, said *protocol.ParsedCredentialAssertionData, c *token.Caller) (refusal, err error) {
+	now := s.now()
+	_, found, err := s.account(ctx, tx, row.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	data := said.Response.AuthenticatorData
+	var moved bool
+	if found {
+		if moved, err = s.usePasskey(ctx, tx, row.ID, int64(data.Counter), data.Flags.HasBackupState(), now); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case moved:
+		return nil, nil
+	case !found:
+		refusal = wrongPasskey(errors.New("the account is gone"))
+	default:
+		refusal = wrongPasskey(errors.New("the counter went back, or the passkey is gone"))
+		if err := s.flagPasskey(ctx, tx, row.ID, now); err != nil {
+			return nil, err
+		}
+	}
+	return refusal, s.record(ctx, tx, c, now, badPasskey(row))
+}
+
+// admitKey opens the session and says what opened it.
+func (s *Service) admitKey(ctx context.Context, tx pg.Tx, row passkeyRow, amr []string, c *token.Caller) (session, account, error) {
+	ses, acc, err := s.signInTx(ctx, tx, row.AccountID, amr, c)
+	if err != nil {
+		return ses, acc, err
+	}
+	return ses, acc, s.record(ctx, tx, c, s.now(), act{
+		Action: "passkey.used", Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID), passkeyTarget(row.ID)}, Outcome: success,
+	})
+}
+
+func badPasskey(row passkeyRow) act {
+	what := act{Action: "login.failed", Actor: anonymous, Outcome: denied, Reason: "passkey"}
+	if row.AccountID != uuid.Nil {
+		what.Targets = []target{userTarget(row.AccountID), passkeyTarget(row.ID)}
+	}
+	return what
+}
+
+// recordBadPasskey writes login.failed, as a wrong password does.
+func (s *Service) recordBadPasskey(ctx context.Context, row passkeyRow, c *token.Caller) {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error { return s.record(ctx, tx, c, s.now(), badPasskey(row)) })
+	if err != nil {
+		zerolog.Ctx(ctx).Error().Err(err).Msg("failed login not recorded")
+	}
 }

@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -23,10 +25,10 @@ type passkeyServer struct {
 	*Service
 }
 
-// packOptions is the library's {"publicKey": options} as WebAuthn's JSON: the
-// options themselves. publicKey repeats them.
-func packOptions(wrapped any) (*structpb.Struct, error) {
-	text, err := json.Marshal(wrapped)
+// packQuestion is the library's {"publicKey": options} and the ceremony's name.
+// The options stand at the top as well: WebAuthn's JSON is the answer itself.
+func packQuestion(q question) (*structpb.Struct, error) {
+	text, err := json.Marshal(q.Options)
 	if err != nil {
 		return nil, fmt.Errorf("encode options: %w", err)
 	}
@@ -36,10 +38,8 @@ func packOptions(wrapped any) (*structpb.Struct, error) {
 	if err := json.Unmarshal(text, &o); err != nil {
 		return nil, fmt.Errorf("decode options: %w", err)
 	}
-	all := map[string]any{"publicKey": o.PublicKey}
-	for k, v := range o.PublicKey {
-		all[k] = v
-	}
+	all := map[string]any{"publicKey": o.PublicKey, "ceremonyId": id.Format(ceremonyPrefix, q.Ceremony)}
+	maps.Copy(all, o.PublicKey)
 	out, err := structpb.NewStruct(all)
 	if err != nil {
 		return nil, fmt.Errorf("pack options: %w", err)
@@ -47,27 +47,34 @@ func packOptions(wrapped any) (*structpb.Struct, error) {
 	return out, nil
 }
 
-// answered is the JSON of a credential, whether it stands at the top of the
+// keyAnswer is what every finish has: the JSON of a credential, at the top of the
 // body or under "credential".
-func answered(credential, response, extensions *structpb.Struct, credID, rawID, kind, attachment string) ([]byte, error) {
-	if credential != nil {
-		text, err := credential.MarshalJSON()
-		if err != nil {
-			return nil, badCredential(err)
-		}
-		return text, nil
+type keyAnswer interface {
+	GetCeremonyId() string
+	GetCredential() *structpb.Struct
+	GetId() string
+	GetRawId() string
+	GetType() string
+	GetResponse() *structpb.Struct
+	GetClientExtensionResults() *structpb.Struct
+	GetAuthenticatorAttachment() string
+}
+
+func unpackAnswer(r keyAnswer) (answered, error) {
+	a := answered{Ceremony: r.GetCeremonyId()}
+	var err error
+	if r.GetCredential() != nil {
+		a.Credential, err = r.GetCredential().MarshalJSON()
+	} else {
+		a.Credential, err = json.Marshal(map[string]any{
+			"id": r.GetId(), "rawId": cmp.Or(r.GetRawId(), r.GetId()), "type": r.GetType(), "response": r.GetResponse().AsMap(),
+			"clientExtensionResults": r.GetClientExtensionResults().AsMap(), "authenticatorAttachment": r.GetAuthenticatorAttachment(),
+		})
 	}
-	if rawID == "" {
-		rawID = credID
-	}
-	text, err := json.Marshal(map[string]any{
-		"id": credID, "rawId": rawID, "type": kind, "response": response.AsMap(), "clientExtensionResults": extensions.AsMap(),
-		"authenticatorAttachment": attachment,
-	})
 	if err != nil {
-		return nil, badCredential(err)
+		return a, badCredential(err)
 	}
-	return text, nil
+	return a, nil
 }
 
 func (s *passkeyServer) BeginPasskeyRegistration(ctx context.Context, _ *authv1.BeginPasskeyRegistrationRequest) (*authv1.BeginPasskeyRegistrationResponse, error) {
@@ -75,11 +82,11 @@ func (s *passkeyServer) BeginPasskeyRegistration(ctx context.Context, _ *authv1.
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.beginPasskey(ctx, c)
+	q, err := s.beginPasskey(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	options, err := packOptions(o)
+	options, err := packQuestion(q)
 	return &authv1.BeginPasskeyRegistrationResponse{Options: options}, err
 }
 
@@ -88,11 +95,11 @@ func (s *passkeyServer) FinishPasskeyRegistration(ctx context.Context, r *authv1
 	if err != nil {
 		return nil, err
 	}
-	text, err := answered(r.GetCredential(), r.GetResponse(), r.GetClientExtensionResults(), r.GetId(), r.GetRawId(), r.GetType(), r.GetAuthenticatorAttachment())
+	a, err := unpackAnswer(r)
 	if err != nil {
 		return nil, err
 	}
-	row, codes, err := s.finishPasskey(ctx, text, r.GetName(), c)
+	row, codes, err := s.finishPasskey(ctx, a, r.GetName(), c)
 	if err != nil {
 		return nil, err
 	}
@@ -102,24 +109,45 @@ func (s *passkeyServer) FinishPasskeyRegistration(ctx context.Context, r *authv1
 }
 
 func (s *passkeyServer) BeginPasskeyLogin(ctx context.Context, r *authv1.BeginPasskeyLoginRequest) (*authv1.BeginPasskeyLoginResponse, error) {
-	o, err := s.beginPasskeyLogin(ctx, r.GetEmail(), r.GetMfaToken())
+	q, err := s.beginPasskeyLogin(ctx, r.GetEmail())
 	if err != nil {
 		return nil, err
 	}
-	options, err := packOptions(o)
+	options, err := packQuestion(q)
 	return &authv1.BeginPasskeyLoginResponse{Options: options}, err
 }
 
 func (s *passkeyServer) FinishPasskeyLogin(ctx context.Context, r *authv1.FinishPasskeyLoginRequest) (*authv1.FinishPasskeyLoginResponse, error) {
-	text, err := answered(r.GetCredential(), r.GetResponse(), r.GetClientExtensionResults(), r.GetId(), r.GetRawId(), r.GetType(), r.GetAuthenticatorAttachment())
+	a, err := unpackAnswer(r)
 	if err != nil {
 		return nil, err
 	}
-	g, err := s.finishPasskeyLogin(ctx, text, someone(ctx))
+	g, err := s.finishPasskeyLogin(ctx, a, someone(ctx))
 	if err != nil {
 		return nil, err
 	}
 	return &authv1.FinishPasskeyLoginResponse{Session: packGrant(g)}, nil
+}
+
+func (s *passkeyServer) BeginPasskeyMfa(ctx context.Context, r *authv1.BeginPasskeyMfaRequest) (*authv1.BeginPasskeyMfaResponse, error) {
+	q, err := s.beginPasskeyFactor(ctx, r.GetMfaToken())
+	if err != nil {
+		return nil, err
+	}
+	options, err := packQuestion(q)
+	return &authv1.BeginPasskeyMfaResponse{Options: options}, err
+}
+
+func (s *passkeyServer) FinishPasskeyMfa(ctx context.Context, r *authv1.FinishPasskeyMfaRequest) (*authv1.FinishPasskeyMfaResponse, error) {
+	a, err := unpackAnswer(r)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.finishPasskeyFactor(ctx, r.GetMfaToken(), a, someone(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.FinishPasskeyMfaResponse{Session: packGrant(g)}, nil
 }
 
 func (s *passkeyServer) ListPasskeys(ctx context.Context, r *authv1.ListPasskeysRequest) (*authv1.ListPasskeysResponse, error) {

@@ -96,22 +96,25 @@ func (s *Service) removePasskey(ctx context.Context, tx pg.Tx, account, id uuid.
 	return n == 1, err
 }
 
-// The counter moves forward only; authenticators without one stay at nothing.
+// The counter moves forward only; an authenticator without one stays at nothing.
 const usePasskey = `
 UPDATE auth.passkey
    SET sign_count = @sign_count, backed_up = @backed_up, last_used_at = @now
- WHERE id = @id AND sign_count = @seen AND (sign_count < @sign_count OR @sign_count = 0)`
+ WHERE id = @id AND (sign_count < @sign_count OR sign_count = 0 AND @sign_count = 0)`
 
-func (s *Service) usePasskey(ctx context.Context, tx pg.Tx, r passkeyRow, count int64, backedUp bool, now time.Time) (bool, error) {
-	n, err := run(ctx, tx, "use a passkey", usePasskey, args{"id": r.ID, "seen": r.SignCount, "sign_count": count, "backed_up": backedUp, "now": now})
+// usePasskey moves a passkey's counter; false when it would go back, or the
+// passkey is gone.
+func (s *Service) usePasskey(ctx context.Context, tx pg.Tx, id uuid.UUID, count int64, backedUp bool, now time.Time) (bool, error) {
+	n, err := run(ctx, tx, "use a passkey", usePasskey, args{"id": id, "sign_count": count, "backed_up": backedUp, "now": now})
 	return n == 1, err
 }
 
 const flagPasskey = `
 UPDATE auth.passkey SET flagged_at = @now WHERE id = @id`
 
-func (s *Service) flagPasskey(ctx context.Context, q pg.Querier, id uuid.UUID, now time.Time) error {
-	_, err := run(ctx, q, "flag a passkey", flagPasskey, args{"id": id, "now": now})
+// flagPasskey notes that there may be a copy of a passkey.
+func (s *Service) flagPasskey(ctx context.Context, tx pg.Tx, id uuid.UUID, now time.Time) error {
+	_, err := run(ctx, tx, "flag a passkey", flagPasskey, args{"id": id, "now": now})
 	return err
 }
 
@@ -141,12 +144,23 @@ func (s *Service) insertCeremony(ctx context.Context, q pg.Querier, x ceremony) 
 const useCeremony = `
 UPDATE auth.passkey_ceremony
    SET used_at = @now
- WHERE challenge = @challenge AND purpose = @purpose AND used_at IS NULL AND expires_at > @now
+ WHERE challenge = @challenge AND purpose = @purpose AND (account_id IS NOT NULL) = @owned AND used_at IS NULL AND expires_at > @now
 RETURNING id, purpose, account_id, challenge, session, created_at, expires_at`
 
 // useCeremony uses one up; false when it was, or its time is over.
-func (s *Service) useCeremony(ctx context.Context, q pg.Querier, purpose string, challenge []byte, now time.Time) (ceremony, bool, error) {
-	return one[ceremony](ctx, q, "use a ceremony", useCeremony, args{"challenge": challenge, "purpose": purpose, "now": now})
+func (s *Service) useCeremony(ctx context.Context, q pg.Querier, purpose string, owned bool, challenge []byte, now time.Time) (ceremony, bool, error) {
+	return one[ceremony](ctx, q, "use a ceremony", useCeremony, args{"challenge": challenge, "purpose": purpose, "owned": owned, "now": now})
+}
+
+const useNamedCeremony = `
+UPDATE auth.passkey_ceremony
+   SET used_at = @now
+ WHERE id = @id AND purpose = @purpose AND (account_id IS NOT NULL) = @owned AND used_at IS NULL AND expires_at > @now
+RETURNING id, purpose, account_id, challenge, session, created_at, expires_at`
+
+// useNamedCeremony is useCeremony for a client that says which one.
+func (s *Service) useNamedCeremony(ctx context.Context, q pg.Querier, purpose string, owned bool, id uuid.UUID, now time.Time) (ceremony, bool, error) {
+	return one[ceremony](ctx, q, "use a named ceremony", useNamedCeremony, args{"id": id, "purpose": purpose, "owned": owned, "now": now})
 }
 
 // kinds of second factors an account has.
@@ -161,14 +175,24 @@ func (s *Service) factorKinds(ctx context.Context, q pg.Querier, account uuid.UU
 	return one[kinds](ctx, q, "read the kinds of factors", selectKinds, args{"id": account})
 }
 
+// A code stands for a second factor beside a password or a provider only; by
+// itself it came by mail or SMS. @alone: no second factor is left.
 const forgetKeys = `
 UPDATE auth.session
-   SET amr = ARRAY(SELECT m FROM unnest(amr) AS m WHERE m NOT IN ('hwk', 'user', 'mfa')), mfa_at = NULL
- WHERE account_id = @id AND revoked_at IS NULL AND amr && ARRAY['hwk', 'user', 'mfa']`
+   SET amr = ARRAY(
+       SELECT m FROM unnest(amr) AS m
+        WHERE CASE m
+              WHEN 'hwk' THEN false
+              WHEN 'user' THEN false
+              WHEN 'mfa' THEN NOT @alone AND amr @> '{otp}' AND amr && '{pwd,fed}'
+              WHEN 'otp' THEN NOT (@alone AND amr && '{pwd,fed}')
+              ELSE true END),
+       mfa_at = CASE WHEN NOT @alone AND amr @> '{otp}' AND amr && '{pwd,fed}' THEN mfa_at END
+ WHERE account_id = @id AND revoked_at IS NULL AND amr && '{hwk,mfa}'`
 
 // forgetKeys takes passkeys from what the live sessions of an account have
 // shown: there is none any more.
-func (s *Service) forgetKeys(ctx context.Context, tx pg.Tx, account uuid.UUID) error {
-	_, err := run(ctx, tx, "forget keys", forgetKeys, args{"id": account})
+func (s *Service) forgetKeys(ctx context.Context, tx pg.Tx, account uuid.UUID, alone bool) error {
+	_, err := run(ctx, tx, "forget keys", forgetKeys, args{"id": account, "alone": alone})
 	return err
 }

@@ -237,8 +237,10 @@ type FinishPasskeyRegistrationRequest struct {
 	ClientExtensionResults *structpb.Struct `protobuf:"bytes,7,opt,name=client_extension_results,json=clientExtensionResults,proto3" json:"client_extension_results,omitempty"`
 	// platform or cross-platform.
 	AuthenticatorAttachment string `protobuf:"bytes,8,opt,name=authenticator_attachment,json=authenticatorAttachment,proto3" json:"authenticator_attachment,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// cer_… of the answer to begin; may be left out, the challenge says the same.
+	CeremonyId    string `protobuf:"bytes,9,opt,name=ceremony_id,json=ceremonyId,proto3" json:"ceremony_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinishPasskeyRegistrationRequest) Reset() {
@@ -327,6 +329,13 @@ func (x *FinishPasskeyRegistrationRequest) GetAuthenticatorAttachment() string {
 	return ""
 }
 
+func (x *FinishPasskeyRegistrationRequest) GetCeremonyId() string {
+	if x != nil {
+		return x.CeremonyId
+	}
+	return ""
+}
+
 // FinishPasskeyRegistrationResponse holds the passkey.
 type FinishPasskeyRegistrationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -377,9 +386,7 @@ func (x *FinishPasskeyRegistrationResponse) GetPasskey() *Passkey {
 type BeginPasskeyLoginRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address.
-	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	// Handle of a login that owes its second factor, instead of an address.
-	MfaToken      string `protobuf:"bytes,2,opt,name=mfa_token,json=mfaToken,proto3" json:"mfa_token,omitempty"`
+	Email         string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,13 +424,6 @@ func (*BeginPasskeyLoginRequest) Descriptor() ([]byte, []int) {
 func (x *BeginPasskeyLoginRequest) GetEmail() string {
 	if x != nil {
 		return x.Email
-	}
-	return ""
-}
-
-func (x *BeginPasskeyLoginRequest) GetMfaToken() string {
-	if x != nil {
-		return x.MfaToken
 	}
 	return ""
 }
@@ -491,8 +491,10 @@ type FinishPasskeyLoginRequest struct {
 	ClientExtensionResults *structpb.Struct `protobuf:"bytes,6,opt,name=client_extension_results,json=clientExtensionResults,proto3" json:"client_extension_results,omitempty"`
 	// platform or cross-platform.
 	AuthenticatorAttachment string `protobuf:"bytes,7,opt,name=authenticator_attachment,json=authenticatorAttachment,proto3" json:"authenticator_attachment,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// cer_… of the answer to begin; may be left out, the challenge says the same.
+	CeremonyId    string `protobuf:"bytes,8,opt,name=ceremony_id,json=ceremonyId,proto3" json:"ceremony_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinishPasskeyLoginRequest) Reset() {
@@ -574,6 +576,13 @@ func (x *FinishPasskeyLoginRequest) GetAuthenticatorAttachment() string {
 	return ""
 }
 
+func (x *FinishPasskeyLoginRequest) GetCeremonyId() string {
+	if x != nil {
+		return x.CeremonyId
+	}
+	return ""
+}
+
 // FinishPasskeyLoginResponse is the session; its amr holds the key.
 type FinishPasskeyLoginResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -620,6 +629,263 @@ func (x *FinishPasskeyLoginResponse) GetSession() *SessionGrant {
 	return nil
 }
 
+// BeginPasskeyMfaRequest is a login that owes its second factor.
+type BeginPasskeyMfaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Handle from Login. Room for a token of another kind.
+	MfaToken      string `protobuf:"bytes,1,opt,name=mfa_token,json=mfaToken,proto3" json:"mfa_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginPasskeyMfaRequest) Reset() {
+	*x = BeginPasskeyMfaRequest{}
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginPasskeyMfaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginPasskeyMfaRequest) ProtoMessage() {}
+
+func (x *BeginPasskeyMfaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginPasskeyMfaRequest.ProtoReflect.Descriptor instead.
+func (*BeginPasskeyMfaRequest) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BeginPasskeyMfaRequest) GetMfaToken() string {
+	if x != nil {
+		return x.MfaToken
+	}
+	return ""
+}
+
+// BeginPasskeyMfaResponse holds the options.
+type BeginPasskeyMfaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Options       *structpb.Struct `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginPasskeyMfaResponse) Reset() {
+	*x = BeginPasskeyMfaResponse{}
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginPasskeyMfaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginPasskeyMfaResponse) ProtoMessage() {}
+
+func (x *BeginPasskeyMfaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginPasskeyMfaResponse.ProtoReflect.Descriptor instead.
+func (*BeginPasskeyMfaResponse) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BeginPasskeyMfaResponse) GetOptions() *structpb.Struct {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// FinishPasskeyMfaRequest is AuthenticationResponseJSON for a login that owes
+// its second factor.
+type FinishPasskeyMfaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Handle from Login. Room for a token of another kind.
+	MfaToken string `protobuf:"bytes,1,opt,name=mfa_token,json=mfaToken,proto3" json:"mfa_token,omitempty"`
+	// cer_… of the answer to begin; may be left out, the challenge says the same.
+	CeremonyId string `protobuf:"bytes,2,opt,name=ceremony_id,json=ceremonyId,proto3" json:"ceremony_id,omitempty"`
+	// The whole of it, when it does not stand at the top.
+	Credential *structpb.Struct `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	// Credential id, base64url.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// The same.
+	RawId string `protobuf:"bytes,5,opt,name=raw_id,json=rawId,proto3" json:"raw_id,omitempty"`
+	// public-key.
+	Type string `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	// What the authenticator said.
+	Response *structpb.Struct `protobuf:"bytes,7,opt,name=response,proto3" json:"response,omitempty"`
+	// What extensions said.
+	ClientExtensionResults *structpb.Struct `protobuf:"bytes,8,opt,name=client_extension_results,json=clientExtensionResults,proto3" json:"client_extension_results,omitempty"`
+	// platform or cross-platform.
+	AuthenticatorAttachment string `protobuf:"bytes,9,opt,name=authenticator_attachment,json=authenticatorAttachment,proto3" json:"authenticator_attachment,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *FinishPasskeyMfaRequest) Reset() {
+	*x = FinishPasskeyMfaRequest{}
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishPasskeyMfaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishPasskeyMfaRequest) ProtoMessage() {}
+
+func (x *FinishPasskeyMfaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishPasskeyMfaRequest.ProtoReflect.Descriptor instead.
+func (*FinishPasskeyMfaRequest) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FinishPasskeyMfaRequest) GetMfaToken() string {
+	if x != nil {
+		return x.MfaToken
+	}
+	return ""
+}
+
+func (x *FinishPasskeyMfaRequest) GetCeremonyId() string {
+	if x != nil {
+		return x.CeremonyId
+	}
+	return ""
+}
+
+func (x *FinishPasskeyMfaRequest) GetCredential() *structpb.Struct {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *FinishPasskeyMfaRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FinishPasskeyMfaRequest) GetRawId() string {
+	if x != nil {
+		return x.RawId
+	}
+	return ""
+}
+
+func (x *FinishPasskeyMfaRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *FinishPasskeyMfaRequest) GetResponse() *structpb.Struct {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *FinishPasskeyMfaRequest) GetClientExtensionResults() *structpb.Struct {
+	if x != nil {
+		return x.ClientExtensionResults
+	}
+	return nil
+}
+
+func (x *FinishPasskeyMfaRequest) GetAuthenticatorAttachment() string {
+	if x != nil {
+		return x.AuthenticatorAttachment
+	}
+	return ""
+}
+
+// FinishPasskeyMfaResponse is the session; its amr holds both factors.
+type FinishPasskeyMfaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Session       *SessionGrant `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishPasskeyMfaResponse) Reset() {
+	*x = FinishPasskeyMfaResponse{}
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishPasskeyMfaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishPasskeyMfaResponse) ProtoMessage() {}
+
+func (x *FinishPasskeyMfaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishPasskeyMfaResponse.ProtoReflect.Descriptor instead.
+func (*FinishPasskeyMfaResponse) Descriptor() ([]byte, []int) {
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FinishPasskeyMfaResponse) GetSession() *SessionGrant {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 // ListPasskeysRequest pages through the caller's passkeys.
 type ListPasskeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -633,7 +899,7 @@ type ListPasskeysRequest struct {
 
 func (x *ListPasskeysRequest) Reset() {
 	*x = ListPasskeysRequest{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[9]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +911,7 @@ func (x *ListPasskeysRequest) String() string {
 func (*ListPasskeysRequest) ProtoMessage() {}
 
 func (x *ListPasskeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[9]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +924,7 @@ func (x *ListPasskeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPasskeysRequest.ProtoReflect.Descriptor instead.
 func (*ListPasskeysRequest) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{9}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListPasskeysRequest) GetPageSize() int32 {
@@ -690,7 +956,7 @@ type ListPasskeysResponse struct {
 
 func (x *ListPasskeysResponse) Reset() {
 	*x = ListPasskeysResponse{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[10]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +968,7 @@ func (x *ListPasskeysResponse) String() string {
 func (*ListPasskeysResponse) ProtoMessage() {}
 
 func (x *ListPasskeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[10]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +981,7 @@ func (x *ListPasskeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPasskeysResponse.ProtoReflect.Descriptor instead.
 func (*ListPasskeysResponse) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{10}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListPasskeysResponse) GetPasskeys() []*Passkey {
@@ -752,7 +1018,7 @@ type UpdatePasskeyRequest struct {
 
 func (x *UpdatePasskeyRequest) Reset() {
 	*x = UpdatePasskeyRequest{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[11]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1030,7 @@ func (x *UpdatePasskeyRequest) String() string {
 func (*UpdatePasskeyRequest) ProtoMessage() {}
 
 func (x *UpdatePasskeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[11]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1043,7 @@ func (x *UpdatePasskeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePasskeyRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePasskeyRequest) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{11}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdatePasskeyRequest) GetId() string {
@@ -805,7 +1071,7 @@ type UpdatePasskeyResponse struct {
 
 func (x *UpdatePasskeyResponse) Reset() {
 	*x = UpdatePasskeyResponse{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[12]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1083,7 @@ func (x *UpdatePasskeyResponse) String() string {
 func (*UpdatePasskeyResponse) ProtoMessage() {}
 
 func (x *UpdatePasskeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[12]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1096,7 @@ func (x *UpdatePasskeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePasskeyResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePasskeyResponse) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{12}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdatePasskeyResponse) GetPasskey() *Passkey {
@@ -851,7 +1117,7 @@ type DeletePasskeyRequest struct {
 
 func (x *DeletePasskeyRequest) Reset() {
 	*x = DeletePasskeyRequest{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[13]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1129,7 @@ func (x *DeletePasskeyRequest) String() string {
 func (*DeletePasskeyRequest) ProtoMessage() {}
 
 func (x *DeletePasskeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[13]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1142,7 @@ func (x *DeletePasskeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePasskeyRequest.ProtoReflect.Descriptor instead.
 func (*DeletePasskeyRequest) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{13}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeletePasskeyRequest) GetId() string {
@@ -895,7 +1161,7 @@ type DeletePasskeyResponse struct {
 
 func (x *DeletePasskeyResponse) Reset() {
 	*x = DeletePasskeyResponse{}
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[14]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1173,7 @@ func (x *DeletePasskeyResponse) String() string {
 func (*DeletePasskeyResponse) ProtoMessage() {}
 
 func (x *DeletePasskeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_auth_v1_passkey_proto_msgTypes[14]
+	mi := &file_manas_auth_v1_passkey_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1186,7 @@ func (x *DeletePasskeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePasskeyResponse.ProtoReflect.Descriptor instead.
 func (*DeletePasskeyResponse) Descriptor() ([]byte, []int) {
-	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{14}
+	return file_manas_auth_v1_passkey_proto_rawDescGZIP(), []int{18}
 }
 
 var File_manas_auth_v1_passkey_proto protoreflect.FileDescriptor
@@ -943,7 +1209,7 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x0erecovery_codes\x18\b \x03(\tR\rrecoveryCodes\"!\n" +
 	"\x1fBeginPasskeyRegistrationRequest\"U\n" +
 	" BeginPasskeyRegistrationResponse\x121\n" +
-	"\aoptions\x18\x01 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\x9c\x03\n" +
+	"\aoptions\x18\x01 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\xc6\x03\n" +
 	" FinishPasskeyRegistrationRequest\x127\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x17.google.protobuf.StructR\n" +
@@ -954,14 +1220,15 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x04type\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04type\x123\n" +
 	"\bresponse\x18\x06 \x01(\v2\x17.google.protobuf.StructR\bresponse\x12Q\n" +
 	"\x18client_extension_results\x18\a \x01(\v2\x17.google.protobuf.StructR\x16clientExtensionResults\x12B\n" +
-	"\x18authenticator_attachment\x18\b \x01(\tB\a\xbaH\x04r\x02\x18 R\x17authenticatorAttachment\"U\n" +
+	"\x18authenticator_attachment\x18\b \x01(\tB\a\xbaH\x04r\x02\x18 R\x17authenticatorAttachment\x12(\n" +
+	"\vceremony_id\x18\t \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"ceremonyId\"U\n" +
 	"!FinishPasskeyRegistrationResponse\x120\n" +
-	"\apasskey\x18\x01 \x01(\v2\x16.manas.auth.v1.PasskeyR\apasskey\"a\n" +
+	"\apasskey\x18\x01 \x01(\v2\x16.manas.auth.v1.PasskeyR\apasskey\"K\n" +
 	"\x18BeginPasskeyLoginRequest\x12\x1e\n" +
-	"\x05email\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfe\x01R\x05email\x12%\n" +
-	"\tmfa_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\bmfaToken\"N\n" +
+	"\x05email\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfe\x01R\x05emailJ\x04\b\x02\x10\x03R\tmfa_token\"N\n" +
 	"\x19BeginPasskeyLoginResponse\x121\n" +
-	"\aoptions\x18\x01 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\xf8\x02\n" +
+	"\aoptions\x18\x01 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\xa2\x03\n" +
 	"\x19FinishPasskeyLoginRequest\x127\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x17.google.protobuf.StructR\n" +
@@ -971,8 +1238,31 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x04type\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04type\x123\n" +
 	"\bresponse\x18\x05 \x01(\v2\x17.google.protobuf.StructR\bresponse\x12Q\n" +
 	"\x18client_extension_results\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x16clientExtensionResults\x12B\n" +
-	"\x18authenticator_attachment\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\x17authenticatorAttachment\"S\n" +
+	"\x18authenticator_attachment\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\x17authenticatorAttachment\x12(\n" +
+	"\vceremony_id\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"ceremonyId\"S\n" +
 	"\x1aFinishPasskeyLoginResponse\x125\n" +
+	"\asession\x18\x01 \x01(\v2\x1b.manas.auth.v1.SessionGrantR\asession\"A\n" +
+	"\x16BeginPasskeyMfaRequest\x12'\n" +
+	"\tmfa_token\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\bmfaToken\"L\n" +
+	"\x17BeginPasskeyMfaResponse\x121\n" +
+	"\aoptions\x18\x01 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\xc9\x03\n" +
+	"\x17FinishPasskeyMfaRequest\x12'\n" +
+	"\tmfa_token\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\bmfaToken\x12(\n" +
+	"\vceremony_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"ceremonyId\x127\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\v2\x17.google.protobuf.StructR\n" +
+	"credential\x12\x18\n" +
+	"\x02id\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x02id\x12\x1f\n" +
+	"\x06raw_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x05rawId\x12\x1b\n" +
+	"\x04type\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04type\x123\n" +
+	"\bresponse\x18\a \x01(\v2\x17.google.protobuf.StructR\bresponse\x12Q\n" +
+	"\x18client_extension_results\x18\b \x01(\v2\x17.google.protobuf.StructR\x16clientExtensionResults\x12B\n" +
+	"\x18authenticator_attachment\x18\t \x01(\tB\a\xbaH\x04r\x02\x18 R\x17authenticatorAttachment\"Q\n" +
+	"\x18FinishPasskeyMfaResponse\x125\n" +
 	"\asession\x18\x01 \x01(\v2\x1b.manas.auth.v1.SessionGrantR\asession\"d\n" +
 	"\x13ListPasskeysRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
@@ -990,7 +1280,7 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\apasskey\x18\x01 \x01(\v2\x16.manas.auth.v1.PasskeyR\apasskey\"1\n" +
 	"\x14DeletePasskeyRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x17\n" +
-	"\x15DeletePasskeyResponse2\xcc\t\n" +
+	"\x15DeletePasskeyResponse2\xa2\f\n" +
 	"\x0ePasskeyService\x12\xd0\x01\n" +
 	"\x18BeginPasskeyRegistration\x12..manas.auth.v1.BeginPasskeyRegistrationRequest\x1a/.manas.auth.v1.BeginPasskeyRegistrationResponse\"S\xc2\xcb\x18\x170\x01@\xd8\x04j\n" +
 	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x022:\x01*b\aoptions\"$/api/v1/auth/passkeys/register/begin\x12\xd4\x01\n" +
@@ -999,7 +1289,11 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x11BeginPasskeyLogin\x12'.manas.auth.v1.BeginPasskeyLoginRequest\x1a(.manas.auth.v1.BeginPasskeyLoginResponse\"I\xc2\xcb\x18\x10j\n" +
 	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02/:\x01*b\aoptions\"!/api/v1/auth/passkeys/login/begin\x12\xb5\x01\n" +
 	"\x12FinishPasskeyLogin\x12(.manas.auth.v1.FinishPasskeyLoginRequest\x1a).manas.auth.v1.FinishPasskeyLoginResponse\"J\xc2\xcb\x18\x10j\n" +
-	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12~\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12\xa6\x01\n" +
+	"\x0fBeginPasskeyMfa\x12%.manas.auth.v1.BeginPasskeyMfaRequest\x1a&.manas.auth.v1.BeginPasskeyMfaResponse\"D\xc2\xcb\x18\x0ej\n" +
+	"credential\b\x01\x82\xd3\xe4\x93\x02,:\x01*b\aoptions\"\x1e/api/v1/auth/mfa/passkey/begin\x12\xaa\x01\n" +
+	"\x10FinishPasskeyMfa\x12&.manas.auth.v1.FinishPasskeyMfaRequest\x1a'.manas.auth.v1.FinishPasskeyMfaResponse\"E\xc2\xcb\x18\x0ej\n" +
+	"credential\b\x01\x82\xd3\xe4\x93\x02-:\x01*b\asession\"\x1f/api/v1/auth/mfa/passkey/finish\x12~\n" +
 	"\fListPasskeys\x12\".manas.auth.v1.ListPasskeysRequest\x1a#.manas.auth.v1.ListPasskeysResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/passkeys\x12\x92\x01\n" +
 	"\rUpdatePasskey\x12#.manas.auth.v1.UpdatePasskeyRequest\x1a$.manas.auth.v1.UpdatePasskeyResponse\"6\xc2\xcb\x18\x04x\x01\x10\x01\x82\xd3\xe4\x93\x02(:\x01*b\apasskey2\x1a/api/v1/auth/passkeys/{id}\x12\x8e\x01\n" +
 	"\rDeletePasskey\x12#.manas.auth.v1.DeletePasskeyRequest\x1a$.manas.auth.v1.DeletePasskeyResponse\"2\xc2\xcb\x18\f0\x01@\xd8\x04`\xcc\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/passkeys/{id}B=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
@@ -1016,7 +1310,7 @@ func file_manas_auth_v1_passkey_proto_rawDescGZIP() []byte {
 	return file_manas_auth_v1_passkey_proto_rawDescData
 }
 
-var file_manas_auth_v1_passkey_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_manas_auth_v1_passkey_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_manas_auth_v1_passkey_proto_goTypes = []any{
 	(*Passkey)(nil),                           // 0: manas.auth.v1.Passkey
 	(*BeginPasskeyRegistrationRequest)(nil),   // 1: manas.auth.v1.BeginPasskeyRegistrationRequest
@@ -1027,50 +1321,63 @@ var file_manas_auth_v1_passkey_proto_goTypes = []any{
 	(*BeginPasskeyLoginResponse)(nil),         // 6: manas.auth.v1.BeginPasskeyLoginResponse
 	(*FinishPasskeyLoginRequest)(nil),         // 7: manas.auth.v1.FinishPasskeyLoginRequest
 	(*FinishPasskeyLoginResponse)(nil),        // 8: manas.auth.v1.FinishPasskeyLoginResponse
-	(*ListPasskeysRequest)(nil),               // 9: manas.auth.v1.ListPasskeysRequest
-	(*ListPasskeysResponse)(nil),              // 10: manas.auth.v1.ListPasskeysResponse
-	(*UpdatePasskeyRequest)(nil),              // 11: manas.auth.v1.UpdatePasskeyRequest
-	(*UpdatePasskeyResponse)(nil),             // 12: manas.auth.v1.UpdatePasskeyResponse
-	(*DeletePasskeyRequest)(nil),              // 13: manas.auth.v1.DeletePasskeyRequest
-	(*DeletePasskeyResponse)(nil),             // 14: manas.auth.v1.DeletePasskeyResponse
-	(*timestamppb.Timestamp)(nil),             // 15: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),                   // 16: google.protobuf.Struct
-	(*SessionGrant)(nil),                      // 17: manas.auth.v1.SessionGrant
+	(*BeginPasskeyMfaRequest)(nil),            // 9: manas.auth.v1.BeginPasskeyMfaRequest
+	(*BeginPasskeyMfaResponse)(nil),           // 10: manas.auth.v1.BeginPasskeyMfaResponse
+	(*FinishPasskeyMfaRequest)(nil),           // 11: manas.auth.v1.FinishPasskeyMfaRequest
+	(*FinishPasskeyMfaResponse)(nil),          // 12: manas.auth.v1.FinishPasskeyMfaResponse
+	(*ListPasskeysRequest)(nil),               // 13: manas.auth.v1.ListPasskeysRequest
+	(*ListPasskeysResponse)(nil),              // 14: manas.auth.v1.ListPasskeysResponse
+	(*UpdatePasskeyRequest)(nil),              // 15: manas.auth.v1.UpdatePasskeyRequest
+	(*UpdatePasskeyResponse)(nil),             // 16: manas.auth.v1.UpdatePasskeyResponse
+	(*DeletePasskeyRequest)(nil),              // 17: manas.auth.v1.DeletePasskeyRequest
+	(*DeletePasskeyResponse)(nil),             // 18: manas.auth.v1.DeletePasskeyResponse
+	(*timestamppb.Timestamp)(nil),             // 19: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),                   // 20: google.protobuf.Struct
+	(*SessionGrant)(nil),                      // 21: manas.auth.v1.SessionGrant
 }
 var file_manas_auth_v1_passkey_proto_depIdxs = []int32{
-	15, // 0: manas.auth.v1.Passkey.created_at:type_name -> google.protobuf.Timestamp
-	15, // 1: manas.auth.v1.Passkey.last_used_at:type_name -> google.protobuf.Timestamp
-	16, // 2: manas.auth.v1.BeginPasskeyRegistrationResponse.options:type_name -> google.protobuf.Struct
-	16, // 3: manas.auth.v1.FinishPasskeyRegistrationRequest.credential:type_name -> google.protobuf.Struct
-	16, // 4: manas.auth.v1.FinishPasskeyRegistrationRequest.response:type_name -> google.protobuf.Struct
-	16, // 5: manas.auth.v1.FinishPasskeyRegistrationRequest.client_extension_results:type_name -> google.protobuf.Struct
+	19, // 0: manas.auth.v1.Passkey.created_at:type_name -> google.protobuf.Timestamp
+	19, // 1: manas.auth.v1.Passkey.last_used_at:type_name -> google.protobuf.Timestamp
+	20, // 2: manas.auth.v1.BeginPasskeyRegistrationResponse.options:type_name -> google.protobuf.Struct
+	20, // 3: manas.auth.v1.FinishPasskeyRegistrationRequest.credential:type_name -> google.protobuf.Struct
+	20, // 4: manas.auth.v1.FinishPasskeyRegistrationRequest.response:type_name -> google.protobuf.Struct
+	20, // 5: manas.auth.v1.FinishPasskeyRegistrationRequest.client_extension_results:type_name -> google.protobuf.Struct
 	0,  // 6: manas.auth.v1.FinishPasskeyRegistrationResponse.passkey:type_name -> manas.auth.v1.Passkey
-	16, // 7: manas.auth.v1.BeginPasskeyLoginResponse.options:type_name -> google.protobuf.Struct
-	16, // 8: manas.auth.v1.FinishPasskeyLoginRequest.credential:type_name -> google.protobuf.Struct
-	16, // 9: manas.auth.v1.FinishPasskeyLoginRequest.response:type_name -> google.protobuf.Struct
-	16, // 10: manas.auth.v1.FinishPasskeyLoginRequest.client_extension_results:type_name -> google.protobuf.Struct
-	17, // 11: manas.auth.v1.FinishPasskeyLoginResponse.session:type_name -> manas.auth.v1.SessionGrant
-	0,  // 12: manas.auth.v1.ListPasskeysResponse.passkeys:type_name -> manas.auth.v1.Passkey
-	0,  // 13: manas.auth.v1.UpdatePasskeyResponse.passkey:type_name -> manas.auth.v1.Passkey
-	1,  // 14: manas.auth.v1.PasskeyService.BeginPasskeyRegistration:input_type -> manas.auth.v1.BeginPasskeyRegistrationRequest
-	3,  // 15: manas.auth.v1.PasskeyService.FinishPasskeyRegistration:input_type -> manas.auth.v1.FinishPasskeyRegistrationRequest
-	5,  // 16: manas.auth.v1.PasskeyService.BeginPasskeyLogin:input_type -> manas.auth.v1.BeginPasskeyLoginRequest
-	7,  // 17: manas.auth.v1.PasskeyService.FinishPasskeyLogin:input_type -> manas.auth.v1.FinishPasskeyLoginRequest
-	9,  // 18: manas.auth.v1.PasskeyService.ListPasskeys:input_type -> manas.auth.v1.ListPasskeysRequest
-	11, // 19: manas.auth.v1.PasskeyService.UpdatePasskey:input_type -> manas.auth.v1.UpdatePasskeyRequest
-	13, // 20: manas.auth.v1.PasskeyService.DeletePasskey:input_type -> manas.auth.v1.DeletePasskeyRequest
-	2,  // 21: manas.auth.v1.PasskeyService.BeginPasskeyRegistration:output_type -> manas.auth.v1.BeginPasskeyRegistrationResponse
-	4,  // 22: manas.auth.v1.PasskeyService.FinishPasskeyRegistration:output_type -> manas.auth.v1.FinishPasskeyRegistrationResponse
-	6,  // 23: manas.auth.v1.PasskeyService.BeginPasskeyLogin:output_type -> manas.auth.v1.BeginPasskeyLoginResponse
-	8,  // 24: manas.auth.v1.PasskeyService.FinishPasskeyLogin:output_type -> manas.auth.v1.FinishPasskeyLoginResponse
-	10, // 25: manas.auth.v1.PasskeyService.ListPasskeys:output_type -> manas.auth.v1.ListPasskeysResponse
-	12, // 26: manas.auth.v1.PasskeyService.UpdatePasskey:output_type -> manas.auth.v1.UpdatePasskeyResponse
-	14, // 27: manas.auth.v1.PasskeyService.DeletePasskey:output_type -> manas.auth.v1.DeletePasskeyResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	20, // 7: manas.auth.v1.BeginPasskeyLoginResponse.options:type_name -> google.protobuf.Struct
+	20, // 8: manas.auth.v1.FinishPasskeyLoginRequest.credential:type_name -> google.protobuf.Struct
+	20, // 9: manas.auth.v1.FinishPasskeyLoginRequest.response:type_name -> google.protobuf.Struct
+	20, // 10: manas.auth.v1.FinishPasskeyLoginRequest.client_extension_results:type_name -> google.protobuf.Struct
+	21, // 11: manas.auth.v1.FinishPasskeyLoginResponse.session:type_name -> manas.auth.v1.SessionGrant
+	20, // 12: manas.auth.v1.BeginPasskeyMfaResponse.options:type_name -> google.protobuf.Struct
+	20, // 13: manas.auth.v1.FinishPasskeyMfaRequest.credential:type_name -> google.protobuf.Struct
+	20, // 14: manas.auth.v1.FinishPasskeyMfaRequest.response:type_name -> google.protobuf.Struct
+	20, // 15: manas.auth.v1.FinishPasskeyMfaRequest.client_extension_results:type_name -> google.protobuf.Struct
+	21, // 16: manas.auth.v1.FinishPasskeyMfaResponse.session:type_name -> manas.auth.v1.SessionGrant
+	0,  // 17: manas.auth.v1.ListPasskeysResponse.passkeys:type_name -> manas.auth.v1.Passkey
+	0,  // 18: manas.auth.v1.UpdatePasskeyResponse.passkey:type_name -> manas.auth.v1.Passkey
+	1,  // 19: manas.auth.v1.PasskeyService.BeginPasskeyRegistration:input_type -> manas.auth.v1.BeginPasskeyRegistrationRequest
+	3,  // 20: manas.auth.v1.PasskeyService.FinishPasskeyRegistration:input_type -> manas.auth.v1.FinishPasskeyRegistrationRequest
+	5,  // 21: manas.auth.v1.PasskeyService.BeginPasskeyLogin:input_type -> manas.auth.v1.BeginPasskeyLoginRequest
+	7,  // 22: manas.auth.v1.PasskeyService.FinishPasskeyLogin:input_type -> manas.auth.v1.FinishPasskeyLoginRequest
+	9,  // 23: manas.auth.v1.PasskeyService.BeginPasskeyMfa:input_type -> manas.auth.v1.BeginPasskeyMfaRequest
+	11, // 24: manas.auth.v1.PasskeyService.FinishPasskeyMfa:input_type -> manas.auth.v1.FinishPasskeyMfaRequest
+	13, // 25: manas.auth.v1.PasskeyService.ListPasskeys:input_type -> manas.auth.v1.ListPasskeysRequest
+	15, // 26: manas.auth.v1.PasskeyService.UpdatePasskey:input_type -> manas.auth.v1.UpdatePasskeyRequest
+	17, // 27: manas.auth.v1.PasskeyService.DeletePasskey:input_type -> manas.auth.v1.DeletePasskeyRequest
+	2,  // 28: manas.auth.v1.PasskeyService.BeginPasskeyRegistration:output_type -> manas.auth.v1.BeginPasskeyRegistrationResponse
+	4,  // 29: manas.auth.v1.PasskeyService.FinishPasskeyRegistration:output_type -> manas.auth.v1.FinishPasskeyRegistrationResponse
+	6,  // 30: manas.auth.v1.PasskeyService.BeginPasskeyLogin:output_type -> manas.auth.v1.BeginPasskeyLoginResponse
+	8,  // 31: manas.auth.v1.PasskeyService.FinishPasskeyLogin:output_type -> manas.auth.v1.FinishPasskeyLoginResponse
+	10, // 32: manas.auth.v1.PasskeyService.BeginPasskeyMfa:output_type -> manas.auth.v1.BeginPasskeyMfaResponse
+	12, // 33: manas.auth.v1.PasskeyService.FinishPasskeyMfa:output_type -> manas.auth.v1.FinishPasskeyMfaResponse
+	14, // 34: manas.auth.v1.PasskeyService.ListPasskeys:output_type -> manas.auth.v1.ListPasskeysResponse
+	16, // 35: manas.auth.v1.PasskeyService.UpdatePasskey:output_type -> manas.auth.v1.UpdatePasskeyResponse
+	18, // 36: manas.auth.v1.PasskeyService.DeletePasskey:output_type -> manas.auth.v1.DeletePasskeyResponse
+	28, // [28:37] is the sub-list for method output_type
+	19, // [19:28] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_manas_auth_v1_passkey_proto_init() }
@@ -1085,7 +1392,7 @@ func file_manas_auth_v1_passkey_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_auth_v1_passkey_proto_rawDesc), len(file_manas_auth_v1_passkey_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

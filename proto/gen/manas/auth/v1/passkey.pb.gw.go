@@ -143,6 +143,60 @@ func local_request_PasskeyService_FinishPasskeyLogin_0(ctx context.Context, mars
 	return msg, metadata, err
 }
 
+func request_PasskeyService_BeginPasskeyMfa_0(ctx context.Context, marshaler runtime.Marshaler, client PasskeyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq BeginPasskeyMfaRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.BeginPasskeyMfa(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_PasskeyService_BeginPasskeyMfa_0(ctx context.Context, marshaler runtime.Marshaler, server PasskeyServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq BeginPasskeyMfaRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.BeginPasskeyMfa(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_PasskeyService_FinishPasskeyMfa_0(ctx context.Context, marshaler runtime.Marshaler, client PasskeyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq FinishPasskeyMfaRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.FinishPasskeyMfa(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_PasskeyService_FinishPasskeyMfa_0(ctx context.Context, marshaler runtime.Marshaler, server PasskeyServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq FinishPasskeyMfaRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.FinishPasskeyMfa(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 var filter_PasskeyService_ListPasskeys_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
 
 func request_PasskeyService_ListPasskeys_0(ctx context.Context, marshaler runtime.Marshaler, client PasskeyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
@@ -348,6 +402,46 @@ func RegisterPasskeyServiceHandlerServer(ctx context.Context, mux *runtime.Serve
 		}
 		forward_PasskeyService_FinishPasskeyLogin_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_FinishPasskeyLogin_0{resp.(*FinishPasskeyLoginResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_PasskeyService_BeginPasskeyMfa_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/manas.auth.v1.PasskeyService/BeginPasskeyMfa", runtime.WithHTTPPathPattern("/api/v1/auth/mfa/passkey/begin"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_PasskeyService_BeginPasskeyMfa_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_PasskeyService_BeginPasskeyMfa_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_BeginPasskeyMfa_0{resp.(*BeginPasskeyMfaResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_PasskeyService_FinishPasskeyMfa_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/manas.auth.v1.PasskeyService/FinishPasskeyMfa", runtime.WithHTTPPathPattern("/api/v1/auth/mfa/passkey/finish"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_PasskeyService_FinishPasskeyMfa_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_PasskeyService_FinishPasskeyMfa_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_FinishPasskeyMfa_0{resp.(*FinishPasskeyMfaResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_PasskeyService_ListPasskeys_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -516,6 +610,40 @@ func RegisterPasskeyServiceHandlerClient(ctx context.Context, mux *runtime.Serve
 		}
 		forward_PasskeyService_FinishPasskeyLogin_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_FinishPasskeyLogin_0{resp.(*FinishPasskeyLoginResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_PasskeyService_BeginPasskeyMfa_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/manas.auth.v1.PasskeyService/BeginPasskeyMfa", runtime.WithHTTPPathPattern("/api/v1/auth/mfa/passkey/begin"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_PasskeyService_BeginPasskeyMfa_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_PasskeyService_BeginPasskeyMfa_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_BeginPasskeyMfa_0{resp.(*BeginPasskeyMfaResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_PasskeyService_FinishPasskeyMfa_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/manas.auth.v1.PasskeyService/FinishPasskeyMfa", runtime.WithHTTPPathPattern("/api/v1/auth/mfa/passkey/finish"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_PasskeyService_FinishPasskeyMfa_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_PasskeyService_FinishPasskeyMfa_0(annotatedContext, mux, outboundMarshaler, w, req, response_PasskeyService_FinishPasskeyMfa_0{resp.(*FinishPasskeyMfaResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_PasskeyService_ListPasskeys_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -606,6 +734,24 @@ func (m response_PasskeyService_FinishPasskeyLogin_0) XXX_ResponseBody() interfa
 	return response.Session
 }
 
+type response_PasskeyService_BeginPasskeyMfa_0 struct {
+	*BeginPasskeyMfaResponse
+}
+
+func (m response_PasskeyService_BeginPasskeyMfa_0) XXX_ResponseBody() interface{} {
+	response := m.BeginPasskeyMfaResponse
+	return response.Options
+}
+
+type response_PasskeyService_FinishPasskeyMfa_0 struct {
+	*FinishPasskeyMfaResponse
+}
+
+func (m response_PasskeyService_FinishPasskeyMfa_0) XXX_ResponseBody() interface{} {
+	response := m.FinishPasskeyMfaResponse
+	return response.Session
+}
+
 type response_PasskeyService_UpdatePasskey_0 struct {
 	*UpdatePasskeyResponse
 }
@@ -620,6 +766,8 @@ var (
 	pattern_PasskeyService_FinishPasskeyRegistration_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 2, 4, 2, 5}, []string{"api", "v1", "auth", "passkeys", "register", "finish"}, ""))
 	pattern_PasskeyService_BeginPasskeyLogin_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 2, 4, 2, 5}, []string{"api", "v1", "auth", "passkeys", "login", "begin"}, ""))
 	pattern_PasskeyService_FinishPasskeyLogin_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 2, 4, 2, 5}, []string{"api", "v1", "auth", "passkeys", "login", "finish"}, ""))
+	pattern_PasskeyService_BeginPasskeyMfa_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 2, 4, 2, 5}, []string{"api", "v1", "auth", "mfa", "passkey", "begin"}, ""))
+	pattern_PasskeyService_FinishPasskeyMfa_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 2, 4, 2, 5}, []string{"api", "v1", "auth", "mfa", "passkey", "finish"}, ""))
 	pattern_PasskeyService_ListPasskeys_0              = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3}, []string{"api", "v1", "auth", "passkeys"}, ""))
 	pattern_PasskeyService_UpdatePasskey_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"api", "v1", "auth", "passkeys", "id"}, ""))
 	pattern_PasskeyService_DeletePasskey_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"api", "v1", "auth", "passkeys", "id"}, ""))
@@ -630,6 +778,8 @@ var (
 	forward_PasskeyService_FinishPasskeyRegistration_0 = runtime.ForwardResponseMessage
 	forward_PasskeyService_BeginPasskeyLogin_0         = runtime.ForwardResponseMessage
 	forward_PasskeyService_FinishPasskeyLogin_0        = runtime.ForwardResponseMessage
+	forward_PasskeyService_BeginPasskeyMfa_0           = runtime.ForwardResponseMessage
+	forward_PasskeyService_FinishPasskeyMfa_0          = runtime.ForwardResponseMessage
 	forward_PasskeyService_ListPasskeys_0              = runtime.ForwardResponseMessage
 	forward_PasskeyService_UpdatePasskey_0             = runtime.ForwardResponseMessage
 	forward_PasskeyService_DeletePasskey_0             = runtime.ForwardResponseMessage

@@ -23,6 +23,8 @@ const (
 	PasskeyService_FinishPasskeyRegistration_FullMethodName = "/manas.auth.v1.PasskeyService/FinishPasskeyRegistration"
 	PasskeyService_BeginPasskeyLogin_FullMethodName         = "/manas.auth.v1.PasskeyService/BeginPasskeyLogin"
 	PasskeyService_FinishPasskeyLogin_FullMethodName        = "/manas.auth.v1.PasskeyService/FinishPasskeyLogin"
+	PasskeyService_BeginPasskeyMfa_FullMethodName           = "/manas.auth.v1.PasskeyService/BeginPasskeyMfa"
+	PasskeyService_FinishPasskeyMfa_FullMethodName          = "/manas.auth.v1.PasskeyService/FinishPasskeyMfa"
 	PasskeyService_ListPasskeys_FullMethodName              = "/manas.auth.v1.PasskeyService/ListPasskeys"
 	PasskeyService_UpdatePasskey_FullMethodName             = "/manas.auth.v1.PasskeyService/UpdatePasskey"
 	PasskeyService_DeletePasskey_FullMethodName             = "/manas.auth.v1.PasskeyService/DeletePasskey"
@@ -35,10 +37,12 @@ const (
 // PasskeyService is sign-in with WebAuthn level 3: a key that never leaves the
 // person's device, unlocked there. A passkey is two factors in one.
 type PasskeyServiceClient interface {
-	// BeginPasskeyRegistration asks the browser for a new passkey. The answer is
-	// PublicKeyCredentialCreationOptionsJSON; publicKey repeats it for clients
-	// that pass the answer on as it is. Fails with MFA_REQUIRED when a second
-	// factor is on that this session has not shown, STEP_UP_REQUIRED.
+	// BeginPasskeyRegistration asks the browser for a new passkey. The answer
+	// holds ceremonyId and publicKey, PublicKeyCredentialCreationOptionsJSON,
+	// whose members stand at the top as well: the answer itself can be passed to
+	// parseCreationOptionsFromJSON. Fails with MFA_REQUIRED when a second factor
+	// is on that this session has not shown, STEP_UP_REQUIRED, CONFLICT with
+	// twenty passkeys.
 	BeginPasskeyRegistration(ctx context.Context, in *BeginPasskeyRegistrationRequest, opts ...grpc.CallOption) (*BeginPasskeyRegistrationResponse, error)
 	// FinishPasskeyRegistration keeps the new passkey: RegistrationResponseJSON,
 	// bare or as credential. The account's first second factor comes with ten
@@ -46,16 +50,25 @@ type PasskeyServiceClient interface {
 	// the response does not verify, CHALLENGE_EXPIRED, CONFLICT for one that is
 	// registered.
 	FinishPasskeyRegistration(ctx context.Context, in *FinishPasskeyRegistrationRequest, opts ...grpc.CallOption) (*FinishPasskeyRegistrationResponse, error)
-	// BeginPasskeyLogin asks the browser to sign in:
-	// PublicKeyCredentialRequestOptionsJSON. Without an address the browser
-	// offers what it has; with one the answer is of the same make for an address
-	// that nobody has.
+	// BeginPasskeyLogin asks the browser to sign in: ceremonyId and publicKey,
+	// PublicKeyCredentialRequestOptionsJSON, whose members stand at the top as
+	// well. Without an address the browser offers what it has; with one the
+	// answer is of the same make for an address that nobody has.
 	BeginPasskeyLogin(ctx context.Context, in *BeginPasskeyLoginRequest, opts ...grpc.CallOption) (*BeginPasskeyLoginResponse, error)
 	// FinishPasskeyLogin signs in: AuthenticationResponseJSON, bare or as
-	// credential. It is the second factor after a password as well. Fails with
-	// INVALID_ARGUMENT, INVALID_CREDENTIALS, CHALLENGE_EXPIRED,
+	// credential. Fails with INVALID_ARGUMENT, INVALID_CREDENTIALS, CHALLENGE_EXPIRED,
 	// ACCOUNT_SUSPENDED, TOO_MANY_ATTEMPTS.
 	FinishPasskeyLogin(ctx context.Context, in *FinishPasskeyLoginRequest, opts ...grpc.CallOption) (*FinishPasskeyLoginResponse, error)
+	// BeginPasskeyMfa asks for a passkey as the second factor of a login, in the
+	// form of BeginPasskeyLogin. Fails with INVALID_CODE for a handle that is
+	// none or has been used, CHALLENGE_EXPIRED, TOO_MANY_ATTEMPTS, CONFLICT when
+	// the account has no passkey.
+	BeginPasskeyMfa(ctx context.Context, in *BeginPasskeyMfaRequest, opts ...grpc.CallOption) (*BeginPasskeyMfaResponse, error)
+	// FinishPasskeyMfa finishes a login with a passkey:
+	// AuthenticationResponseJSON, bare or as credential. Fails with
+	// INVALID_ARGUMENT, INVALID_CREDENTIALS, INVALID_CODE for the handle,
+	// CHALLENGE_EXPIRED, ACCOUNT_SUSPENDED, TOO_MANY_ATTEMPTS after five.
+	FinishPasskeyMfa(ctx context.Context, in *FinishPasskeyMfaRequest, opts ...grpc.CallOption) (*FinishPasskeyMfaResponse, error)
 	// ListPasskeys lists the caller's passkeys, newest first.
 	ListPasskeys(ctx context.Context, in *ListPasskeysRequest, opts ...grpc.CallOption) (*ListPasskeysResponse, error)
 	// UpdatePasskey names a passkey. Fails with NOT_FOUND.
@@ -113,6 +126,26 @@ func (c *passkeyServiceClient) FinishPasskeyLogin(ctx context.Context, in *Finis
 	return out, nil
 }
 
+func (c *passkeyServiceClient) BeginPasskeyMfa(ctx context.Context, in *BeginPasskeyMfaRequest, opts ...grpc.CallOption) (*BeginPasskeyMfaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BeginPasskeyMfaResponse)
+	err := c.cc.Invoke(ctx, PasskeyService_BeginPasskeyMfa_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *passkeyServiceClient) FinishPasskeyMfa(ctx context.Context, in *FinishPasskeyMfaRequest, opts ...grpc.CallOption) (*FinishPasskeyMfaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FinishPasskeyMfaResponse)
+	err := c.cc.Invoke(ctx, PasskeyService_FinishPasskeyMfa_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *passkeyServiceClient) ListPasskeys(ctx context.Context, in *ListPasskeysRequest, opts ...grpc.CallOption) (*ListPasskeysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPasskeysResponse)
@@ -150,10 +183,12 @@ func (c *passkeyServiceClient) DeletePasskey(ctx context.Context, in *DeletePass
 // PasskeyService is sign-in with WebAuthn level 3: a key that never leaves the
 // person's device, unlocked there. A passkey is two factors in one.
 type PasskeyServiceServer interface {
-	// BeginPasskeyRegistration asks the browser for a new passkey. The answer is
-	// PublicKeyCredentialCreationOptionsJSON; publicKey repeats it for clients
-	// that pass the answer on as it is. Fails with MFA_REQUIRED when a second
-	// factor is on that this session has not shown, STEP_UP_REQUIRED.
+	// BeginPasskeyRegistration asks the browser for a new passkey. The answer
+	// holds ceremonyId and publicKey, PublicKeyCredentialCreationOptionsJSON,
+	// whose members stand at the top as well: the answer itself can be passed to
+	// parseCreationOptionsFromJSON. Fails with MFA_REQUIRED when a second factor
+	// is on that this session has not shown, STEP_UP_REQUIRED, CONFLICT with
+	// twenty passkeys.
 	BeginPasskeyRegistration(context.Context, *BeginPasskeyRegistrationRequest) (*BeginPasskeyRegistrationResponse, error)
 	// FinishPasskeyRegistration keeps the new passkey: RegistrationResponseJSON,
 	// bare or as credential. The account's first second factor comes with ten
@@ -161,16 +196,25 @@ type PasskeyServiceServer interface {
 	// the response does not verify, CHALLENGE_EXPIRED, CONFLICT for one that is
 	// registered.
 	FinishPasskeyRegistration(context.Context, *FinishPasskeyRegistrationRequest) (*FinishPasskeyRegistrationResponse, error)
-	// BeginPasskeyLogin asks the browser to sign in:
-	// PublicKeyCredentialRequestOptionsJSON. Without an address the browser
-	// offers what it has; with one the answer is of the same make for an address
-	// that nobody has.
+	// BeginPasskeyLogin asks the browser to sign in: ceremonyId and publicKey,
+	// PublicKeyCredentialRequestOptionsJSON, whose members stand at the top as
+	// well. Without an address the browser offers what it has; with one the
+	// answer is of the same make for an address that nobody has.
 	BeginPasskeyLogin(context.Context, *BeginPasskeyLoginRequest) (*BeginPasskeyLoginResponse, error)
 	// FinishPasskeyLogin signs in: AuthenticationResponseJSON, bare or as
-	// credential. It is the second factor after a password as well. Fails with
-	// INVALID_ARGUMENT, INVALID_CREDENTIALS, CHALLENGE_EXPIRED,
+	// credential. Fails with INVALID_ARGUMENT, INVALID_CREDENTIALS, CHALLENGE_EXPIRED,
 	// ACCOUNT_SUSPENDED, TOO_MANY_ATTEMPTS.
 	FinishPasskeyLogin(context.Context, *FinishPasskeyLoginRequest) (*FinishPasskeyLoginResponse, error)
+	// BeginPasskeyMfa asks for a passkey as the second factor of a login, in the
+	// form of BeginPasskeyLogin. Fails with INVALID_CODE for a handle that is
+	// none or has been used, CHALLENGE_EXPIRED, TOO_MANY_ATTEMPTS, CONFLICT when
+	// the account has no passkey.
+	BeginPasskeyMfa(context.Context, *BeginPasskeyMfaRequest) (*BeginPasskeyMfaResponse, error)
+	// FinishPasskeyMfa finishes a login with a passkey:
+	// AuthenticationResponseJSON, bare or as credential. Fails with
+	// INVALID_ARGUMENT, INVALID_CREDENTIALS, INVALID_CODE for the handle,
+	// CHALLENGE_EXPIRED, ACCOUNT_SUSPENDED, TOO_MANY_ATTEMPTS after five.
+	FinishPasskeyMfa(context.Context, *FinishPasskeyMfaRequest) (*FinishPasskeyMfaResponse, error)
 	// ListPasskeys lists the caller's passkeys, newest first.
 	ListPasskeys(context.Context, *ListPasskeysRequest) (*ListPasskeysResponse, error)
 	// UpdatePasskey names a passkey. Fails with NOT_FOUND.
@@ -199,6 +243,12 @@ func (UnimplementedPasskeyServiceServer) BeginPasskeyLogin(context.Context, *Beg
 }
 func (UnimplementedPasskeyServiceServer) FinishPasskeyLogin(context.Context, *FinishPasskeyLoginRequest) (*FinishPasskeyLoginResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FinishPasskeyLogin not implemented")
+}
+func (UnimplementedPasskeyServiceServer) BeginPasskeyMfa(context.Context, *BeginPasskeyMfaRequest) (*BeginPasskeyMfaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BeginPasskeyMfa not implemented")
+}
+func (UnimplementedPasskeyServiceServer) FinishPasskeyMfa(context.Context, *FinishPasskeyMfaRequest) (*FinishPasskeyMfaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FinishPasskeyMfa not implemented")
 }
 func (UnimplementedPasskeyServiceServer) ListPasskeys(context.Context, *ListPasskeysRequest) (*ListPasskeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPasskeys not implemented")
@@ -302,6 +352,42 @@ func _PasskeyService_FinishPasskeyLogin_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PasskeyService_BeginPasskeyMfa_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BeginPasskeyMfaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PasskeyServiceServer).BeginPasskeyMfa(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PasskeyService_BeginPasskeyMfa_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PasskeyServiceServer).BeginPasskeyMfa(ctx, req.(*BeginPasskeyMfaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PasskeyService_FinishPasskeyMfa_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FinishPasskeyMfaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PasskeyServiceServer).FinishPasskeyMfa(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PasskeyService_FinishPasskeyMfa_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PasskeyServiceServer).FinishPasskeyMfa(ctx, req.(*FinishPasskeyMfaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PasskeyService_ListPasskeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPasskeysRequest)
 	if err := dec(in); err != nil {
@@ -378,6 +464,14 @@ var PasskeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FinishPasskeyLogin",
 			Handler:    _PasskeyService_FinishPasskeyLogin_Handler,
+		},
+		{
+			MethodName: "BeginPasskeyMfa",
+			Handler:    _PasskeyService_BeginPasskeyMfa_Handler,
+		},
+		{
+			MethodName: "FinishPasskeyMfa",
+			Handler:    _PasskeyService_FinishPasskeyMfa_Handler,
 		},
 		{
 			MethodName: "ListPasskeys",
