@@ -143,13 +143,7 @@ func (c *fieldChecker) enum(v any, e protoreflect.EnumDescriptor, path string) {
 
 func (c *fieldChecker) nested(v any, m protoreflect.MessageDescriptor, path string) {
 	if m.ParentFile().Package() == "google.protobuf" {
-		if m.Name() != "Timestamp" {
-			return // protojson knows their forms
-		}
-		s, ok := v.(string)
-		if _, err := time.Parse(time.RFC3339Nano, s); !ok || err != nil {
-			c.refuse(path, "must be a time as in RFC 3339")
-		}
+		c.wellKnown(v, m, path)
 		return
 	}
 	object, ok := v.(map[string]any)
@@ -158,6 +152,21 @@ func (c *fieldChecker) nested(v any, m protoreflect.MessageDescriptor, path stri
 		return
 	}
 	c.message(object, m, path+".")
+}
+
+func (c *fieldChecker) wellKnown(v any, m protoreflect.MessageDescriptor, path string) {
+	switch m.Name() {
+	case "Timestamp":
+		s, ok := v.(string)
+		if _, err := time.Parse(time.RFC3339Nano, s); !ok || err != nil {
+			c.refuse(path, "must be a time as in RFC 3339")
+		}
+	case "Struct":
+		if _, ok := v.(map[string]any); !ok {
+			c.refuse(path, "must be an object")
+		}
+	default: // protojson knows their forms
+	}
 }
 
 // isNumber accepts what protojson does: a number, or a string of one.
