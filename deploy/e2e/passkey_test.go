@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/manas360/platform/deploy/internal/api"
 	"github.com/manas360/platform/deploy/internal/judge"
 )
 
@@ -32,14 +33,22 @@ const (
 	const shown = await navigator.credentials.get({publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options)});
 	return JSON.stringify(await call('/auth/passkeys/login/finish', shown.toJSON()));
 })`
+	secondFactorByPasskey = `(async (email, password) => {
+	const call = (path, body) => fetch('/api/v1' + path, {method: 'POST', body: JSON.stringify(body),
+		headers: {'Content-Type': 'application/json'}}).then(r => r.json());
+	const {mfaToken} = await call('/auth/login', {email, password});
+	const {ceremonyId, publicKey} = await call('/auth/mfa/passkey/begin', {mfaToken});
+	const shown = await navigator.credentials.get({publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey)});
+	return JSON.stringify(await call('/auth/mfa/passkey/finish', {mfaToken, ceremonyId, credential: shown.toJSON()}));
+})`
 )
 
-// A real browser makes a passkey and signs in with it; only the key itself is a
-// virtual one of Chromium's.
+// A real browser makes a passkey, signs in with it and answers with it for the
+// second factor; only the key itself is a virtual one of Chromium's.
 func TestPasskeyInChromium(t *testing.T) {
 	p := join(t)
 	ctx := browser(t)
-	var made, ses string
+	var made, alone, second string
 	err := chromedp.Run(ctx,
 		webauthn.Enable(),
 		chromedp.ActionFunc(func(ctx context.Context) error {
@@ -52,7 +61,6 @@ func TestPasskeyInChromium(t *testing.T) {
 		page.SetBypassCSP(true), // the page is the API's own, which runs no scripts
 		chromedp.Navigate("http://localhost:"+strconv.Itoa(suite.Port)+"/docs"),
 		chromedp.Evaluate(enrolPasskey+`("`+p.token+`")`, &made, awaited),
-		chromedp.Evaluate(signInByPasskey+`()`, &ses, awaited),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -64,16 +72,40 @@ func TestPasskeyInChromium(t *testing.T) {
 	if err := json.Unmarshal([]byte(made), &key); err != nil || key.ID == "" || len(key.RecoveryCodes) != 10 {
 		t.Fatalf("registered %s, %v", made, err)
 	}
-	var grant struct {
-		AccessToken string
-		User        struct{ ID string }
+	p.renew() // the first factor makes tokens stale
+	p.want(204, "", api.Call{Method: "POST", URL: "/auth/logout", Token: p.token})
+	p.until(atOnce, 401, "", p.me())
+	err = chromedp.Run(ctx,
+		chromedp.Evaluate(signInByPasskey+`()`, &alone, awaited),
+		chromedp.Evaluate(secondFactorByPasskey+`("`+p.email+`", "`+p.password+`")`, &second, awaited),
+	)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := json.Unmarshal([]byte(ses), &grant); err != nil || grant.User.ID != p.id {
-		t.Fatalf("signed in as %s, %v", ses, err)
+	for answer, want := range map[string][]any{alone: {"hwk", "user", "mfa"}, second: {"pwd", "hwk", "user", "mfa"}} {
+		var grant struct {
+			AccessToken string
+			User        struct {
+				ID         string
+				MfaEnabled bool
+			}
+		}
+		if err := json.Unmarshal([]byte(answer), &grant); err != nil || grant.User.ID != p.id || !grant.User.MfaEnabled {
+			t.Fatalf("signed in as %s, %v", answer, err)
+		}
+		if amr, _ := claimsOf(t, grant.AccessToken, "amr").([]any); !slices.Equal(amr, want) {
+			t.Errorf("amr %v, want %v", amr, want)
+		}
+		p.token = grant.AccessToken
+		p.want(200, "", p.me())
 	}
-	if amr, ok := claimsOf(t, grant.AccessToken, "amr").([]any); !ok || !slices.Contains(amr, any("hwk")) {
-		t.Errorf("amr %v", amr)
+	list := p.get("/auth/passkeys").List("passkeys")
+	if len(list) != 1 || list[0]["id"] != key.ID || list[0]["lastUsedAt"] == nil || list[0]["flagged"] != false {
+		t.Errorf("listed %v", list)
 	}
+	p.want(204, "", api.Call{Method: "DELETE", URL: "/auth/passkeys/" + key.ID, Token: p.token})
+	p.until(atOnce, 401, "TOKEN_STALE", p.me()) // what it has shown is gone
+	p.login()
 }
 
 func awaited(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
