@@ -124,7 +124,7 @@ func TestProviderDoesNotReplaceTheFactor(t *testing.T) {
 	b := newOIDCBench(t, startProvider(t, ""))
 	b.mustSeed(SeedAccount{Email: "admin@example.com", Roles: []string{"admin"}, TOTPSecret: totpSecret})
 	r := b.signInAs("boss|admin@example.com|true")
-	if !r.GetMfaRequired() || r.GetMfaToken() == "" || r.AccessToken != nil {
+	if !r.GetMfaRequired() || r.GetMfaToken() == "" || r.AccessToken != nil || !slices.Equal(r.GetFactors(), []string{"TOTP"}) {
 		t.Errorf("got %v, want a demand for the factor", r)
 	}
 	secret, err := totp.Decode(totpSecret)

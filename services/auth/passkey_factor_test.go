@@ -31,7 +31,9 @@ func (b *bench) showKey(r *authv1.FinishPasskeyMfaRequest) (*authv1.SessionGrant
 	return done.GetSession(), err
 }
 
-func ceremonyOf(options *structpb.Struct) string { return options.GetFields()["ceremonyId"].GetStringValue() }
+func ceremonyOf(options *structpb.Struct) string {
+	return options.GetFields()["ceremonyId"].GetStringValue()
+}
 
 // One of two passkeys finishes a login, once.
 func TestPasskeyIsASecondFactor(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/descope/virtualwebauthn"
 	"github.com/google/go-cmp/cmp"
@@ -320,16 +321,24 @@ func TestPasskeyOfSuspendedAccount(t *testing.T) {
 	b := newBench(t)
 	k := newKey()
 	b.enrolKey(b.mustJoin(ashasMail), k)
-	if _, err := b.db.Pool.Exec(t.Context(), `UPDATE auth.account SET state = 'SUSPENDED'`); err != nil {
-		t.Fatal(err)
+	handles := []string{b.mustLogin(ashasMail).GetMfaToken(), b.mustLogin(ashasMail).GetMfaToken()}
+	answers := []*authv1.FinishPasskeyMfaRequest{}
+	for _, h := range handles {
+		answers = append(answers, k.shown(t, h, b.factorOptions(h)))
 	}
+	b.exec(`UPDATE auth.account SET state = 'SUSPENDED'`)
 	_, err := b.keyLogin(k)
 	wantKind(t, "suspended", err, fail.AccountSuspended)
-	if _, err := b.db.Pool.Exec(t.Context(), `UPDATE auth.account SET state = 'DELETED'`); err != nil {
-		t.Fatal(err)
-	}
+	_, err = b.showKey(answers[0])
+	wantKind(t, "suspended, second factor", err, fail.AccountSuspended)
+	b.exec(`UPDATE auth.account SET state = 'DELETED'`)
 	_, err = b.keyLogin(k)
 	wantKind(t, "deleted", err, fail.InvalidCredentials)
+	_, err = b.showKey(answers[1])
+	wantKind(t, "deleted, second factor", err, fail.InvalidCredentials)
+	if b.live() != 1 {
+		t.Errorf("%d sessions", b.live())
+	}
 }
 
 // An address tells nothing: nobody's and one without passkeys are answered as
@@ -365,4 +374,76 @@ func TestPasskeyOptionsTellNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is done to passkeys stands in the audit trail, and their owner is told of
+// what changes the account.
+func TestPasskeysAreToldOf(t *testing.T) {
+	b := newBench(t)
+	g := b.mustJoin(ashasMail)
+	k := newKey()
+	p := b.enrolKey(g, k)
+	ses := must[*authv1.SessionGrant](t)(b.keyLogin(k))
+	forged := newKeyOf(k)
+	forged.cred.ID = k.cred.ID
+	_, err := b.keyLogin(forged)
+	wantKind(t, "forged", err, fail.InvalidCredentials)
+	if _, err := b.passkeys().DeletePasskey(b.as(ses.GetAccessToken()), &authv1.DeletePasskeyRequest{Id: p.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, ev := range b.audited() {
+		for _, x := range ev.GetTargets() {
+			if x.GetId() == p.GetId() {
+				seen[ev.GetAction()]++
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"passkey.registered": 1, "passkey.used": 1, "login.failed": 1, "passkey.removed": 1}, seen); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+	told := map[string]int{}
+	for _, l := range b.letters() {
+		told[l.Template]++
+	}
+	if told["factor_added"] != 1 || told["factor_removed"] != 1 {
+		t.Errorf("letters %v", told)
+	}
+	b.noSecretsInEvents(p.GetRecoveryCodes()...)
+}
+
+func TestPasskeysAreListedByPages(t *testing.T) {
+	b := newBench(t)
+	g := b.mustJoin(ashasMail)
+	want := []string{b.enrolKey(g, newKey()).GetId()}
+	for range 4 {
+		b.clock.pass(time.Second)
+		want = append([]string{b.enrolMore(g, newKey()).GetId()}, want...)
+	}
+	ctx := b.holding(g)
+	var got []string
+	for token := ""; ; {
+		r := must[*authv1.ListPasskeysResponse](t)(b.passkeys().ListPasskeys(ctx, &authv1.ListPasskeysRequest{PageSize: 2, PageToken: token}))
+		if r.GetTotalSize() != 5 || len(r.GetPasskeys()) > 2 {
+			t.Fatalf("%v", r)
+		}
+		for _, p := range r.GetPasskeys() {
+			got = append(got, p.GetId())
+		}
+		if token = r.GetNextPageToken(); token == "" {
+			break
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	ravi := b.as(b.mustJoin("ravi@example.com").GetAccessToken())
+	token := must[*authv1.ListPasskeysResponse](t)(b.passkeys().ListPasskeys(ctx, &authv1.ListPasskeysRequest{PageSize: 2})).GetNextPageToken()
+	_, err := b.passkeys().ListPasskeys(ravi, &authv1.ListPasskeysRequest{PageToken: token})
+	wantKind(t, "another's page", err, fail.InvalidArgument)
+	for len(want) < mostPasskeys {
+		want = append(want, b.enrolMore(g, newKey()).GetId())
+	}
+	_, err = b.passkeys().BeginPasskeyRegistration(b.holding(g), &authv1.BeginPasskeyRegistrationRequest{})
+	wantKind(t, "one too many", err, fail.Conflict)
 }
