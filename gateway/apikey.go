@@ -78,6 +78,10 @@ func (k *apiKeys) exchange(ctx context.Context, key string, sum keySum, dead str
 		// Who waits here must not be cut off by the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 		defer cancel()
+		// Another may have brought it between our look and our turn.
+		if raw, err, ok := k.known(sum, dead); ok {
+			return raw, err
+		}
 		answer, err := k.auth.ExchangeApiKey(ctx, &authv1.ExchangeApiKeyRequest{Key: key})
 		if err != nil {
 			err = fail.FromError(err)

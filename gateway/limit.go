@@ -43,6 +43,7 @@ type limiter struct {
 	now    func() time.Time
 	bell   chan struct{} // there is something to tell
 	hurry  chan struct{} // a lease is half used up
+	budget time.Duration // of Redis for one decision
 
 	failures  atomic.Int32
 	openUntil atomic.Int64 // Unix nanoseconds; Redis is left alone until then
@@ -51,7 +52,7 @@ type limiter struct {
 
 func newLimiter(rdb *redis.Client, now func() time.Time) *limiter {
 	return &limiter{
-		redis: rdb, script: redis.NewScript(limitLua), local: newLocalLimiter(), now: now, bell: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		redis: rdb, script: redis.NewScript(limitLua), local: newLocalLimiter(), now: now, bell: make(chan struct{}, 1), hurry: make(chan struct{}, 1), budget: limitBudget,
 	}
 }
 
@@ -133,7 +134,7 @@ func (l *limiter) flush(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limitBudget)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.budget)
 			l.flushAll(ctx)
 			cancel()
 			return nil
@@ -213,7 +214,7 @@ func (l *limiter) run(ctx context.Context, news []told) ([]heard, error) {
 		return nil, errOpen
 	}
 	// Not the client's cancellation: hanging up must not look like an outage.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limitBudget)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.budget)
 	defer cancel()
 	answers, err := l.pipeline(ctx, news)
 	if err != nil {

@@ -30,6 +30,13 @@ func (s *Service) scheduleErasure(ctx context.Context, tx pg.Tx, id uuid.UUID, d
 	if _, err := s.endSessions(ctx, tx, id, "erasure scheduled", now); err != nil {
 		return nil, err
 	}
+	if err := s.endKeys(ctx, tx, id, now); err != nil { // or a program would go on in the person's name
+		return nil, err
+	}
+	acting, err := s.endImpersonations(ctx, tx, id, uuid.Nil, uuid.Nil, &token.Caller{}, now)
+	if err != nil {
+		return nil, err
+	}
 	epoch, err := s.raiseEpoch(ctx, tx, id, now)
 	if err != nil {
 		return nil, err
@@ -38,6 +45,7 @@ func (s *Service) scheduleErasure(ctx context.Context, tx pg.Tx, id uuid.UUID, d
 	if err != nil {
 		return nil, err
 	}
+	news = append(news, acting...)
 	m := mail{To: acc.Email, Template: "erasure_scheduled", Locale: acc.Locale, Name: acc.FirstName, Params: map[string]string{"date": due.UTC().Format(dayForm)}}
 	return news, s.queueMail(ctx, tx, m, now)
 }
@@ -76,8 +84,11 @@ func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
 		if err != nil {
 			return err
 		}
-		if due == nil || due.After(now) {
+		if due == nil {
 			return fail.New(fail.Conflict, "the erasure has been cancelled")
+		}
+		if due.After(now) { // by our clock; user's is ahead
+			return fail.New(fail.Unavailable, "it is not the day yet").RetryAfter(due.Sub(now))
 		}
 		// To the address that is about to be forgotten: the last there is to say.
 		if err := s.tell(ctx, tx, acc, "erasure_done", now); err != nil {

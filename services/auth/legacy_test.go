@@ -40,7 +40,7 @@ func TestLegacyHashIsUpgraded(t *testing.T) {
 	b.mustJoin(ashasMail)
 	old := strings.Replace(bcryptOf(t, goodPassword), "$2a$", "$2y$", 1)
 	acc := b.setPHC(ashasMail, old)
-	if _, err := b.loginOn(b.on("", "203.0.113.7"), ashasMail, "wrong password"); !fail.Is(err, fail.InvalidCredentials) {
+	if err := b.loginOn(b.on("", "203.0.113.7"), ashasMail, "wrong password"); !fail.Is(err, fail.InvalidCredentials) {
 		t.Fatal(err)
 	}
 	if phc, err := b.credential(t.Context(), b.db.Pool, acc.ID); err != nil || phc != old {
@@ -67,7 +67,7 @@ func TestHostileStoredHash(t *testing.T) {
 	b := newBench(t)
 	b.mustJoin(ashasMail)
 	b.setPHC(ashasMail, "$argon2id$v=19$m=4294967295,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
-	if _, err := b.loginOn(b.on("", "203.0.113.7"), ashasMail, goodPassword); !fail.Is(err, fail.InvalidCredentials) {
+	if err := b.loginOn(b.on("", "203.0.113.7"), ashasMail, goodPassword); !fail.Is(err, fail.InvalidCredentials) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -19,6 +19,16 @@ func (s *Service) setEraseAt(ctx context.Context, tx pg.Tx, id uuid.UUID, at *ti
 	return n == 1, err
 }
 
+const endKeys = `
+UPDATE auth.api_key SET revoked_at = @now WHERE account_id = @id AND revoked_at IS NULL`
+
+// endKeys revokes every API key of an account. Tokens they were exchanged for
+// die with its epoch.
+func (s *Service) endKeys(ctx context.Context, tx pg.Tx, id uuid.UUID, now time.Time) error {
+	_, err := run(ctx, tx, "revoke an account's keys", endKeys, args{"id": id, "now": now})
+	return err
+}
+
 const selectEraseAt = `
 SELECT erase_at FROM auth.account WHERE id = @id`
 
@@ -70,7 +80,7 @@ const selectPersonalData = `
 SELECT jsonb_build_object(
     'account', to_jsonb(a),
     'roles', (SELECT coalesce(jsonb_agg(r.role ORDER BY r.role), '[]') FROM auth.account_role AS r WHERE r.account_id = a.id),
-    'sessions', (SELECT coalesce(jsonb_agg((to_jsonb(x) - 'salt' - 'counter') ORDER BY x.created_at), '[]') FROM auth.session AS x WHERE x.account_id = a.id),
+    'sessions', (SELECT coalesce(jsonb_agg((to_jsonb(x) - 'salt' - 'counter' - 'impersonator_id' - 'impersonator_session') ORDER BY x.created_at), '[]') FROM auth.session AS x WHERE x.account_id = a.id),
     'devices', (SELECT coalesce(jsonb_agg((to_jsonb(d) - 'id') ORDER BY d.first_seen_at), '[]') FROM auth.device AS d WHERE d.account_id = a.id),
     'password', (SELECT jsonb_build_object('updated_at', c.updated_at) FROM auth.credential AS c WHERE c.account_id = a.id),
     'authenticator', (SELECT jsonb_build_object('created_at', t.created_at, 'confirmed_at', t.confirmed_at) FROM auth.totp AS t WHERE t.account_id = a.id),

@@ -24,16 +24,16 @@ type passkeyRow struct {
 	FlaggedAt    *time.Time
 }
 
-const passkeyColumns = `id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at, last_used_at, flagged_at`
+const passkeyColumns = `id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at, last_used_at, flagged_at` //nolint:gosec // column names
 
-const insertPasskey = `
+const addPasskeyRow = `
 INSERT INTO auth.passkey (id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at)
 VALUES (@id, @account_id, @credential_id, @record, @sign_count, @name, @transports, @backed_up, @created_at)
-    ON CONFLICT (credential_id) DO NOTHING`
+    ON CONFLICT (credential_id) DO NOTHING` //nolint:gosec // a statement
 
 // insertPasskey writes a passkey; false when it is somebody's already.
 func (s *Service) insertPasskey(ctx context.Context, tx pg.Tx, r passkeyRow) (bool, error) {
-	n, err := run(ctx, tx, "insert a passkey", insertPasskey, args{
+	n, err := run(ctx, tx, "insert a passkey", addPasskeyRow, args{
 		"id": r.ID, "account_id": r.AccountID, "credential_id": r.CredentialID, "record": r.Record, "sign_count": r.SignCount,
 		"name": r.Name, "transports": r.Transports, "backed_up": r.BackedUp, "created_at": r.CreatedAt,
 	})
@@ -58,7 +58,7 @@ SELECT ` + passkeyColumns + `
  LIMIT @limit`
 
 const countPasskeys = `
-SELECT count(*) FROM auth.passkey WHERE account_id = @account_id`
+SELECT count(*) FROM auth.passkey WHERE account_id = @account_id` //nolint:gosec // a statement
 
 func (s *Service) passkeyPage(ctx context.Context, account uuid.UUID, before cursor, limit int) (list []passkeyRow, total int64, err error) {
 	where := args{"account_id": account}

@@ -30,6 +30,7 @@ var queries = map[string]string{
 	"selectFeature": selectFeature, "countUse": countUse, "selectUse": selectUse, "nextNumber": nextNumber,
 	"insertInvoice": insertInvoice, "invoiceRows": invoiceRows, "selectInvoice": selectInvoice,
 	"selectInvoices": selectInvoices, "countInvoices": countInvoices, "invoiced": invoiced,
+	"selectPersonalData": selectPersonalData,
 }
 
 func TestQueriesPrepare(t *testing.T) {

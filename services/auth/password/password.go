@@ -132,8 +132,7 @@ func Verify(password, phc string) (bool, error) {
 // hashes that come from elsewhere, before they are stored.
 func Check(phc string) error {
 	if isBcrypt(phc) {
-		_, err := bcryptCost(phc)
-		return err
+		return checkBcrypt(phc)
 	}
 	_, err := parse(phc)
 	return err

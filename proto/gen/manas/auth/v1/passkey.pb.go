@@ -1280,7 +1280,7 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\apasskey\x18\x01 \x01(\v2\x16.manas.auth.v1.PasskeyR\apasskey\"1\n" +
 	"\x14DeletePasskeyRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x17\n" +
-	"\x15DeletePasskeyResponse2\xa2\f\n" +
+	"\x15DeletePasskeyResponse2\xa6\f\n" +
 	"\x0ePasskeyService\x12\xd0\x01\n" +
 	"\x18BeginPasskeyRegistration\x12..manas.auth.v1.BeginPasskeyRegistrationRequest\x1a/.manas.auth.v1.BeginPasskeyRegistrationResponse\"S\xc2\xcb\x18\x170\x01@\xd8\x04j\n" +
 	"credentialp\x01x\x01\x10\x01\x82\xd3\xe4\x93\x022:\x01*b\aoptions\"$/api/v1/auth/passkeys/register/begin\x12\xd4\x01\n" +
@@ -1289,11 +1289,11 @@ const file_manas_auth_v1_passkey_proto_rawDesc = "" +
 	"\x11BeginPasskeyLogin\x12'.manas.auth.v1.BeginPasskeyLoginRequest\x1a(.manas.auth.v1.BeginPasskeyLoginResponse\"I\xc2\xcb\x18\x10j\n" +
 	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02/:\x01*b\aoptions\"!/api/v1/auth/passkeys/login/begin\x12\xb5\x01\n" +
 	"\x12FinishPasskeyLogin\x12(.manas.auth.v1.FinishPasskeyLoginRequest\x1a).manas.auth.v1.FinishPasskeyLoginResponse\"J\xc2\xcb\x18\x10j\n" +
-	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12\xa6\x01\n" +
-	"\x0fBeginPasskeyMfa\x12%.manas.auth.v1.BeginPasskeyMfaRequest\x1a&.manas.auth.v1.BeginPasskeyMfaResponse\"D\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02,:\x01*b\aoptions\"\x1e/api/v1/auth/mfa/passkey/begin\x12\xaa\x01\n" +
-	"\x10FinishPasskeyMfa\x12&.manas.auth.v1.FinishPasskeyMfaRequest\x1a'.manas.auth.v1.FinishPasskeyMfaResponse\"E\xc2\xcb\x18\x0ej\n" +
-	"credential\b\x01\x82\xd3\xe4\x93\x02-:\x01*b\asession\"\x1f/api/v1/auth/mfa/passkey/finish\x12~\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x020:\x01*b\asession\"\"/api/v1/auth/passkeys/login/finish\x12\xa8\x01\n" +
+	"\x0fBeginPasskeyMfa\x12%.manas.auth.v1.BeginPasskeyMfaRequest\x1a&.manas.auth.v1.BeginPasskeyMfaResponse\"F\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02,:\x01*b\aoptions\"\x1e/api/v1/auth/mfa/passkey/begin\x12\xac\x01\n" +
+	"\x10FinishPasskeyMfa\x12&.manas.auth.v1.FinishPasskeyMfaRequest\x1a'.manas.auth.v1.FinishPasskeyMfaResponse\"G\xc2\xcb\x18\x10j\n" +
+	"credentialx\x00\b\x01\x82\xd3\xe4\x93\x02-:\x01*b\asession\"\x1f/api/v1/auth/mfa/passkey/finish\x12~\n" +
 	"\fListPasskeys\x12\".manas.auth.v1.ListPasskeysRequest\x1a#.manas.auth.v1.ListPasskeysResponse\"%\xc2\xcb\x18\x04p\x01\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/passkeys\x12\x92\x01\n" +
 	"\rUpdatePasskey\x12#.manas.auth.v1.UpdatePasskeyRequest\x1a$.manas.auth.v1.UpdatePasskeyResponse\"6\xc2\xcb\x18\x04x\x01\x10\x01\x82\xd3\xe4\x93\x02(:\x01*b\apasskey2\x1a/api/v1/auth/passkeys/{id}\x12\x8e\x01\n" +
 	"\rDeletePasskey\x12#.manas.auth.v1.DeletePasskeyRequest\x1a$.manas.auth.v1.DeletePasskeyResponse\"2\xc2\xcb\x18\f0\x01@\xd8\x04`\xcc\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/passkeys/{id}B=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
