@@ -102,11 +102,12 @@ func (s *Server) Handler() http.Handler {
 	s.phonepe1Routes(m)
 	s.razorpayRoutes(m)
 	s.stripeRoutes(m)
-	// Both have /v1 on hosts of their own; on this one the key tells which is meant.
+	// Razorpay and Stripe have /v1 on hosts of their own; on this one the key tells which is meant.
+	// stripe-go takes no base address with a path.
 	m.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		r2 := r.Clone(r.Context())
 		r2.URL.RawPath = ""
-		if user, _, ok := r.BasicAuth(); ok && user == s.razorpay.KeyID {
+		if user, _, ok := r.BasicAuth(); ok && strings.HasPrefix(user, "rzp_") {
 			r2.URL.Path = "/razorpay" + r.URL.Path
 		} else {
 			r2.URL.Path = "/stripe" + r.URL.Path

@@ -179,7 +179,7 @@ func (s Secrets) apiKeys(sandboxPort int) map[string]map[string]any {
 		"phonepe":    {"baseUrl": url + "/apis/pg-sandbox", "clientId": s.PhonePeClientID, "clientSecret": s.PhonePeSecret, "clientVersion": 1},
 		"phonepe-v1": {"baseUrl": url + "/apis/pg-sandbox", "merchantId": s.Keys.PhonePeV1Merchant, "saltKey": s.Webhooks.PhonePeV1.SaltKey, "saltIndex": s.Webhooks.PhonePeV1.SaltIndex},
 		"razorpay":   {"baseUrl": url + "/razorpay", "keyId": s.Keys.RazorpayKeyID, "keySecret": s.Keys.RazorpaySecret},
-		"stripe":     {"baseUrl": url + "/stripe", "apiKey": s.Keys.StripeAPIKey},
+		"stripe":     {"baseUrl": url, "apiKey": s.Keys.StripeAPIKey},
 	}
 }
 
