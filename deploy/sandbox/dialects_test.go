@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -98,3 +99,11 @@ func (w *world) eventually(what string, ok func() bool) {
 }
 
 func (w *world) pathOf(link string) string { return strings.TrimPrefix(link, w.url) }
+
+func decoded(s string) []byte {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
