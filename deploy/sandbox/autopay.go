@@ -57,7 +57,7 @@ func (s *Server) mandateByMerchant(state string) http.HandlerFunc {
 }
 
 func (s *Server) mandateFailed(w http.ResponseWriter, err error) {
-	var refused phonepeRefusal
+	var refused phonepeRuleError
 	if errors.As(err, &refused) && refused.code == "SUBSCRIPTION_NOT_FOUND" {
 		phonepeError(w, http.StatusNotFound, refused.code, refused.message)
 		return

@@ -52,9 +52,9 @@ func (w *world) at(d time.Duration) {
 
 func (w *world) loginAt(d time.Duration) string {
 	w.t.Helper()
-	real := w.clock.Load()
+	start := w.clock.Load()
 	status, got := w.call("POST", "/apis/pg-sandbox/v1/oauth/token", "client_id=client&client_version=1&client_secret=secret&grant_type=client_credentials", "Content-Type", "application/x-www-form-urlencoded")
-	if status != 200 || text(got, "expires_at") != fmt.Sprint(float64(real+int64(d.Seconds())+3600)) {
+	if status != 200 || text(got, "expires_at") != fmt.Sprint(float64(start+int64(d.Seconds())+3600)) {
 		w.t.Fatalf("token at %s: %d %v", d, status, got)
 	}
 	return text(got, "access_token")

@@ -60,10 +60,10 @@ func (t *tx) then(r refund, state string, after time.Duration) refund {
 }
 
 // turn takes a refund to its next state; money moves when it completes. A failed one frees its part of the order.
-func (t *tx) turn(r refund, state string) (refund, order, error) {
+func (t *tx) turn(r refund, state string) (refund, error) {
 	o, err := t.order(r.OrderID)
 	if err != nil {
-		return r, o, err
+		return r, err
 	}
 	r.State, r.Next = state, nil
 	switch state {
@@ -75,7 +75,7 @@ func (t *tx) turn(r refund, state string) (refund, order, error) {
 		t.keep(o)
 	}
 	t.keepRefund(r)
-	return r, o, nil
+	return r, nil
 }
 
 func (t *tx) refundByRef(provider, ref string) (refund, error) {
@@ -84,15 +84,4 @@ func (t *tx) refundByRef(provider, ref string) (refund, error) {
 		return refund{}, errUnknown
 	}
 	return *r, nil
-}
-
-// refundsOf lists an order's refunds, the newest first.
-func (t *tx) refundsOf(orderID string) []refund {
-	var all []refund
-	for i := len(t.refundIDs) - 1; i >= 0; i-- {
-		if r := t.refunds[t.refundIDs[i]]; r.OrderID == orderID {
-			all = append(all, *r)
-		}
-	}
-	return all
 }

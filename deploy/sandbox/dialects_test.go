@@ -71,6 +71,15 @@ func dig(v any, path ...any) any {
 	return v
 }
 
+// count is how many a list of Stripe's has.
+func count(v any) int {
+	all, ok := dig(v, "data").([]any)
+	if !ok {
+		return -1
+	}
+	return len(all)
+}
+
 func text(v any, path ...any) string { return fmt.Sprint(dig(v, path...)) }
 
 func (w *world) razorpay(method, path, body string, header ...string) (int, map[string]any) {

@@ -54,7 +54,7 @@ type debit struct {
 	NotifiedAt time.Time `json:"notifiedAt,omitzero"`
 }
 
-func no(code, message string) phonepeRefusal { return phonepeRefusal{code, message} }
+func no(code, message string) phonepeRuleError { return phonepeRuleError{code, message} }
 
 func (m phonepeMandate) check(amount int64, now time.Time) error {
 	frequencies := []string{"DAILY", "WEEKLY", "FORTNIGHTLY", "MONTHLY", "BIMONTHLY", "QUARTERLY", "HALFYEARLY", "YEARLY", "ON_DEMAND"}

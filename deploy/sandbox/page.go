@@ -50,7 +50,7 @@ func (s *Server) back(o order) handback {
 		}
 	case o.Provider == phonepe1 && o.Salted.RedirectMode == http.MethodPost:
 		b.Method = http.MethodPost
-		code, _ := s.phonepe1Order(o)["code"].(string) //nolint:errcheck // it is one
+		code, _, _ := phonepe1Code(o)
 		b.Fields = map[string]string{
 			"code": code, "merchantId": s.phonepeV1.MerchantID, "transactionId": o.MerchantOrderID, "amount": decimal(o.Amount), "providerReferenceId": o.ID,
 		}

@@ -297,7 +297,7 @@ func (s *Server) phonepePay(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) phonepeFailed(w http.ResponseWriter, err error) {
-	var refused phonepeRefusal
+	var refused phonepeRuleError
 	switch {
 	case errors.As(err, &refused):
 		phonepeError(w, http.StatusBadRequest, refused.code, refused.message)
@@ -313,10 +313,10 @@ func (s *Server) phonepeFailed(w http.ResponseWriter, err error) {
 	}
 }
 
-// phonepeRefusal is a rule of PhonePe's that a call breaks.
-type phonepeRefusal struct{ code, message string }
+// phonepeRuleError is a rule of PhonePe's that a call breaks.
+type phonepeRuleError struct{ code, message string }
 
-func (r phonepeRefusal) Error() string { return r.message }
+func (r phonepeRuleError) Error() string { return r.message }
 
 func phonepeError(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, map[string]any{"success": false, "code": code, "message": message, "data": map[string]any{}})

@@ -185,19 +185,23 @@ func (s *Server) phonepe1Refund(w http.ResponseWriter, q phonepe1Request) {
 	writeJSON(w, http.StatusOK, s.phonepe1RefundBody(back))
 }
 
-// phonepe1Order says what happened as v1 does: by code, and by data.state.
-func (s *Server) phonepe1Order(o order) map[string]any {
-	code, response, message := "PAYMENT_PENDING", "PENDING", "Your payment is in pending state."
+func phonepe1Code(o order) (code, response, message string) {
 	switch {
 	case o.State == stateCompleted:
-		code, response, message = "PAYMENT_SUCCESS", "SUCCESS", "Your payment is successful."
+		return "PAYMENT_SUCCESS", "SUCCESS", "Your payment is successful."
 	case o.ErrorCode == orderExpired:
-		code, response, message = "TIMED_OUT", "TIMED_OUT", "Payment timed out."
+		return "TIMED_OUT", "TIMED_OUT", "Payment timed out."
 	case o.ErrorCode == "PAYMENT_DECLINED":
-		code, response, message = "PAYMENT_DECLINED", "ZM", "Payment declined."
+		return "PAYMENT_DECLINED", "ZM", "Payment declined."
 	case o.State == stateFailed:
-		code, response, message = "PAYMENT_ERROR", "ZM", "Payment failed."
+		return "PAYMENT_ERROR", "ZM", "Payment failed."
 	}
+	return "PAYMENT_PENDING", "PENDING", "Your payment is in pending state."
+}
+
+// phonepe1Order says what happened as v1 does: by code, and by data.state.
+func (s *Server) phonepe1Order(o order) map[string]any {
+	code, response, message := phonepe1Code(o)
 	data := map[string]any{
 		"merchantId": s.phonepeV1.MerchantID, "merchantTransactionId": o.MerchantOrderID, "transactionId": o.ID,
 		"amount": o.Amount, "state": o.State, "responseCode": response, "paymentInstrument": nil,

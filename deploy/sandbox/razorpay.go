@@ -91,16 +91,16 @@ func (s *Server) razorpayClient(next http.HandlerFunc) http.HandlerFunc {
 // razorpayCall works inside one change of the bank and says what to answer.
 type razorpayCall func(t *tx, r *http.Request, body []byte) (any, error)
 
-// razorpayRefusal is a rule of Razorpay's that a call breaks.
-type razorpayRefusal struct {
+// razorpayRuleError is a rule of Razorpay's that a call breaks.
+type razorpayRuleError struct {
 	status             int
 	description, field string
 }
 
-func (r razorpayRefusal) Error() string { return r.description }
+func (r razorpayRuleError) Error() string { return r.description }
 
-func badRazorpay(field, description string) razorpayRefusal {
-	return razorpayRefusal{http.StatusBadRequest, description, field}
+func badRazorpay(field, description string) razorpayRuleError {
+	return razorpayRuleError{http.StatusBadRequest, description, field}
 }
 
 func (s *Server) razorpayServe(call razorpayCall) http.HandlerFunc {
@@ -116,7 +116,7 @@ func (s *Server) razorpayServe(call razorpayCall) http.HandlerFunc {
 			got, err = call(t, r, body)
 			return err
 		})
-		var refused razorpayRefusal
+		var refused razorpayRuleError
 		switch {
 		case err == nil:
 			writeJSON(w, http.StatusOK, got)

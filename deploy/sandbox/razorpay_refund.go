@@ -210,10 +210,10 @@ func (s *Server) razorpayTell(t *tx, _, o order, changed bool) error {
 			parts []razorpayPart
 		}
 		var events []event
-		switch {
-		case o.State == stateFailed:
+		switch o.State {
+		case stateFailed:
 			events = []event{{"payment.failed", []razorpayPart{payment}}}
-		case o.State == stateAuthorized:
+		case stateAuthorized:
 			events = []event{{"payment.authorized", []razorpayPart{payment}}}
 		default:
 			if !o.Manual {

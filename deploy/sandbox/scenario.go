@@ -196,7 +196,7 @@ func (s *Server) refundStep(t *tx, r refund) error {
 		t.then(r, end, s.pace())
 		return s.tellRefund(t, r)
 	}
-	r, _, err := t.turn(r, end)
+	r, err := t.turn(r, end)
 	if err != nil {
 		return err
 	}

@@ -70,8 +70,8 @@ func badStripe(param, code, message string) stripeError {
 	return stripeError{status: http.StatusBadRequest, kind: "invalid_request_error", code: code, message: message, param: param}
 }
 
-// stripeDecline is an error that leaves its trace: the attempt was made.
-type stripeDecline struct{ stripeError }
+// stripeDeclinedError is an error that leaves its trace: the attempt was made.
+type stripeDeclinedError struct{ stripeError }
 
 type stripeCall struct {
 	params []string // top-level names that the call knows; nil is of any
@@ -120,8 +120,10 @@ func stripeDown(w http.ResponseWriter, status int, _, message string) {
 }
 
 func stripeBusy(w http.ResponseWriter, status int, _, _ string) {
-	stripeFail(w, stripeError{status: status, kind: "idempotency_error", code: "idempotency_key_in_use",
-		message: "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through). Please try again later."})
+	stripeFail(w, stripeError{
+		status: status, kind: "idempotency_error", code: "idempotency_key_in_use",
+		message: "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through). Please try again later.",
+	})
 }
 
 func (s *Server) stripeClient(next http.HandlerFunc) http.HandlerFunc {
@@ -167,15 +169,17 @@ func (s *Server) stripeServe(call stripeCall) http.HandlerFunc {
 		err = s.change(func(t *tx) error {
 			if was, ok := t.answers[got.Key]; ok && key != "" {
 				if was.Hash != got.Hash {
-					return stripeError{status: http.StatusBadRequest, kind: "idempotency_error",
-						message: "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '" + key + "' if you meant to execute a different request."}
+					return stripeError{
+						status: http.StatusBadRequest, kind: "idempotency_error",
+						message: "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '" + key + "' if you meant to execute a different request.",
+					}
 				}
 				got, replayed = was, true
 				return nil
 			}
 			v, err := call.do(t, r, f)
 			got.Status = http.StatusOK
-			var no stripeDecline
+			var no stripeDeclinedError
 			if errors.As(err, &no) {
 				v, err, got.Status = no.body(), nil, no.status
 			}

@@ -128,7 +128,7 @@ func (s *Server) stripeIntentConfirm(t *tx, r *http.Request, f stripeForm) (any,
 	return s.stripeConfirm(t, o, f)
 }
 
-func unexpected(doing string, o order, status string) stripeError {
+func unexpected(doing, status string) stripeError {
 	return badStripe("", "payment_intent_unexpected_state", "You cannot "+doing+" this PaymentIntent because it has a status of "+status+".")
 }
 
@@ -136,7 +136,7 @@ func unexpected(doing string, o order, status string) stripeError {
 func (s *Server) stripeConfirm(t *tx, o order, f stripeForm) (any, error) {
 	status := stripeStatus(o)
 	if !slices.Contains([]string{"requires_payment_method", "requires_confirmation", "requires_action"}, status) {
-		return nil, unexpected("confirm", o, status)
+		return nil, unexpected("confirm", status)
 	}
 	own := *o.Stripe
 	if f.Has("payment_method") {
@@ -169,7 +169,7 @@ func (s *Server) stripeConfirm(t *tx, o order, f stripeForm) (any, error) {
 			return nil, err
 		}
 		a, _ := o.last()
-		return nil, stripeDecline{stripeError{
+		return nil, stripeDeclinedError{stripeError{
 			status: http.StatusPaymentRequired, kind: "card_error", code: "card_declined", message: "Your card was declined.",
 			more: map[string]any{"decline_code": code, "charge": a.TransactionID, "payment_intent": s.stripeIntent(o)},
 		}}
@@ -199,7 +199,7 @@ func (s *Server) stripeIntentCancel(t *tx, r *http.Request, f stripeForm) (any, 
 		return nil, badStripe("cancellation_reason", "", "Invalid cancellation_reason: must be one of duplicate, fraudulent, requested_by_customer, or abandoned")
 	}
 	if status := stripeStatus(o); slices.Contains([]string{"succeeded", "canceled", "processing"}, status) {
-		return nil, unexpected("cancel", o, status)
+		return nil, unexpected("cancel", status)
 	}
 	own := *o.Stripe
 	own.Reason, own.EndedAt, own.Action = reason, t.now().UTC(), false
@@ -214,7 +214,7 @@ func (s *Server) stripeIntentCapture(t *tx, r *http.Request, f stripeForm) (any,
 		return nil, err
 	}
 	if status := stripeStatus(o); status != "requires_capture" {
-		return nil, unexpected("capture", o, status)
+		return nil, unexpected("capture", status)
 	}
 	amount, err := f.integer("amount_to_capture", o.Amount)
 	if err != nil {

@@ -59,7 +59,7 @@ func (s *Server) stripeRefundCreate(t *tx, _ *http.Request, f stripeForm) (any, 
 	}
 	// A card's refund is done when it is asked for, as far as Stripe says.
 	if back = s.work(t, o, back); back.Next.Outcome == stateCompleted {
-		if back, _, err = t.turn(back, stateCompleted); err != nil {
+		if back, err = t.turn(back, stateCompleted); err != nil {
 			return nil, err
 		}
 	}
@@ -238,7 +238,7 @@ func (s *Server) stripeTell(t *tx, before, o order, _ bool) error {
 	was, _ := before.last()
 	o.Amount += t.fate.skew
 	waited := was.State == statePending && was.TransactionID == a.TransactionID
-	charge, intent, session := "", "", ""
+	var charge, intent, session string
 	switch {
 	case before.State == stateAuthorized:
 		charge, intent = "charge.captured", "payment_intent.succeeded"

@@ -48,7 +48,7 @@ func (w *world) stripeEvents(n int) map[string]stripego.Event {
 	return got
 }
 
-func names(got map[string]stripego.Event, t *testing.T, want ...string) {
+func names(t *testing.T, got map[string]stripego.Event, want ...string) {
 	t.Helper()
 	all := map[string]bool{}
 	for k := range got {
@@ -88,7 +88,7 @@ func TestStripesOwnClientCheckout(t *testing.T) {
 		t.Errorf("complete: %d %v", status, got)
 	}
 	got := w.stripeEvents(3)
-	names(got, t, "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed")
+	names(t, got, "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed")
 	get := &stripego.CheckoutSessionRetrieveParams{}
 	get.AddExpand("payment_intent")
 	s, err = c.V1CheckoutSessions.Retrieve(t.Context(), s.ID, get)
@@ -102,7 +102,7 @@ func TestStripesOwnClientCheckout(t *testing.T) {
 	if err != nil || back.Status != "succeeded" || back.Amount != 9900 || back.Charge.ID != s.PaymentIntent.LatestCharge.ID {
 		t.Fatalf("refund: %+v, %v", back, err)
 	}
-	names(w.stripeEvents(2), t, "refund.created", "charge.refunded")
+	names(t, w.stripeEvents(2), "refund.created", "charge.refunded")
 	_, err = c.V1Refunds.Create(t.Context(), &stripego.RefundCreateParams{PaymentIntent: &s.PaymentIntent.ID, Amount: stripego.Int64(20001)})
 	var refused *stripego.Error
 	if !errors.As(err, &refused) || refused.HTTPStatusCode != 400 || refused.Param != "amount" {
@@ -137,7 +137,7 @@ func TestStripesOwnClientIntents(t *testing.T) {
 		if err != nil || pi.Status != "requires_payment_method" {
 			t.Fatalf("create: %+v, %v", pi, err)
 		}
-		names(w.stripeEvents(1), t, "payment_intent.created")
+		names(t, w.stripeEvents(1), "payment_intent.created")
 		return pi
 	}
 	pi := create(false)
@@ -146,12 +146,12 @@ func TestStripesOwnClientIntents(t *testing.T) {
 	if !errors.As(err, &refused) || refused.HTTPStatusCode != 402 || refused.Code != "card_declined" || refused.DeclineCode != "insufficient_funds" || refused.PaymentIntent.ID != pi.ID {
 		t.Errorf("declined: %v", err)
 	}
-	names(w.stripeEvents(2), t, "charge.failed", "payment_intent.payment_failed")
+	names(t, w.stripeEvents(2), "charge.failed", "payment_intent.payment_failed")
 	pi, err = c.V1PaymentIntents.Confirm(ctx, pi.ID, &stripego.PaymentIntentConfirmParams{PaymentMethod: stripego.String("pm_card_visa")})
 	if err != nil || pi.Status != "succeeded" || pi.AmountReceived != 5000 {
 		t.Fatalf("confirm: %+v, %v", pi, err)
 	}
-	names(w.stripeEvents(2), t, "charge.succeeded", "payment_intent.succeeded")
+	names(t, w.stripeEvents(2), "charge.succeeded", "payment_intent.succeeded")
 	if _, err = c.V1PaymentIntents.Cancel(ctx, pi.ID, nil); !errors.As(err, &refused) || refused.Code != "payment_intent_unexpected_state" {
 		t.Errorf("cancel after success: %v", err)
 	}
@@ -166,7 +166,7 @@ func TestStripesOwnClientIntents(t *testing.T) {
 	if err != nil || held.Status != "succeeded" || held.AmountReceived != 4000 {
 		t.Fatalf("captured: %+v, %v", held, err)
 	}
-	names(w.stripeEvents(2), t, "charge.captured", "payment_intent.succeeded")
+	names(t, w.stripeEvents(2), "charge.captured", "payment_intent.succeeded")
 	// money.md row B26: a refund is held under what was captured, not under the amount.
 	if _, err = c.V1Refunds.Create(ctx, &stripego.RefundCreateParams{PaymentIntent: &held.ID, Amount: stripego.Int64(4001)}); !errors.As(err, &refused) || refused.HTTPStatusCode != 400 {
 		t.Errorf("refund over captured: %v", err)
@@ -183,9 +183,9 @@ func TestStripesOwnClientIntents(t *testing.T) {
 	if status, _ := w.complete(w.pathOf(away.NextAction.RedirectToURL.URL), "PENDING"); status != 200 {
 		t.Errorf("pending: %d", status)
 	}
-	names(w.stripeEvents(2), t, "charge.pending", "payment_intent.processing")
+	names(t, w.stripeEvents(2), "charge.pending", "payment_intent.processing")
 	w.complete(w.pathOf(away.NextAction.RedirectToURL.URL), "SUCCESS")
-	names(w.stripeEvents(2), t, "charge.succeeded", "payment_intent.succeeded")
+	names(t, w.stripeEvents(2), "charge.succeeded", "payment_intent.succeeded")
 
 	gone := create(false)
 	gone, err = c.V1PaymentIntents.Cancel(ctx, gone.ID, &stripego.PaymentIntentCancelParams{CancellationReason: stripego.String("abandoned")})
@@ -221,7 +221,7 @@ func TestStripeIdempotency(t *testing.T) {
 			t.Errorf("declined: %d %v", status, got)
 		}
 	}
-	if _, got := w.stripe("GET", "/charges", url.Values{"payment_intent": {text(first, "id")}}); len(dig(got, "data").([]any)) != 1 {
+	if _, got := w.stripe("GET", "/charges", url.Values{"payment_intent": {text(first, "id")}}); count(got) != 1 {
 		t.Errorf("charges = %v, want one", got)
 	}
 	w.control(`{"callDelayMs":300}`)
