@@ -13,17 +13,45 @@ import (
 	"time"
 )
 
-// States of an order and of a refund, as PhonePe spells them.
+// The dialects, named as the merchant's webhook paths name them.
 const (
-	statePending   = "PENDING"
-	stateCompleted = "COMPLETED"
-	stateFailed    = "FAILED"
+	phonepe2 = "phonepe"
+	phonepe1 = "phonepe-v1"
+	razorpay = "razorpay"
+	stripe   = "stripe"
+)
+
+// States of an order, a refund and a debit of a mandate, as PhonePe spells them. Each dialect has its own words for them.
+const (
+	statePending    = "PENDING"
+	stateAuthorized = "AUTHORIZED" // the merchant has yet to capture
+	stateConfirmed  = "CONFIRMED"  // of a refund: the bank has taken it
+	stateCompleted  = "COMPLETED"
+	stateFailed     = "FAILED"
+	stateCancelled  = "CANCELLED"
+	stateNotifying  = "NOTIFICATION_IN_PROGRESS"
+	stateNotified   = "NOTIFIED"
+)
+
+// Kinds of rows in the statement.
+const (
+	rowCapture    = "CAPTURE"
+	rowRefund     = "REFUND"
+	rowChargeback = "CHARGEBACK"          // a dispute took the money
+	rowReinstated = "CHARGEBACK_REVERSED" // a dispute gave it back
+)
+
+const (
+	inr          = "INR"
+	orderExpired = "ORDER_EXPIRED"
+	declined     = "TXN_AUTO_FAILED"
 )
 
 var (
 	errReused    = errors.New("the merchant's id was used before")
 	errUnknown   = errors.New("no such order")
 	errPaid      = errors.New("the order is paid")
+	errClosed    = errors.New("the order is closed")
 	errNotPaid   = errors.New("the order is not paid")
 	errTooMuch   = errors.New("more than the order's amount")
 	errNoOutcome = errors.New("outcome is SUCCESS, FAILURE or PENDING")
@@ -34,40 +62,120 @@ type Row struct {
 	ID              string    `json:"id"`
 	Provider        string    `json:"provider"`
 	MerchantOrderID string    `json:"merchantOrderId"`
-	Kind            string    `json:"kind"` // CAPTURE or REFUND
+	Kind            string    `json:"kind"` // CAPTURE, REFUND, CHARGEBACK or CHARGEBACK_REVERSED
 	AmountMinor     int64     `json:"amountMinor,string"`
 	Currency        string    `json:"currency"`
 	At              time.Time `json:"at"`
+	OrderID         string    `json:"orderId,omitempty"` // the provider's
 }
 
 type attempt struct {
 	TransactionID string    `json:"transactionId"`
 	State         string    `json:"state"`
 	At            time.Time `json:"at"`
+	Code          string    `json:"code,omitempty"`
+}
+
+// step is what the bank will do by itself later.
+type step struct {
+	At      time.Time `json:"at"`
+	Outcome string    `json:"outcome"`
 }
 
 type order struct {
 	ID              string            `json:"id"`
 	Provider        string            `json:"provider"`
 	MerchantOrderID string            `json:"merchantOrderId"`
+	Kind            string            `json:"kind,omitempty"` // the dialect's; empty is the plain one
 	Amount          int64             `json:"amount"`
+	Currency        string            `json:"currency,omitempty"` // empty is INR
 	State           string            `json:"state"`
 	ErrorCode       string            `json:"errorCode,omitempty"`
+	CreatedAt       time.Time         `json:"createdAt,omitzero"`
 	ExpireAt        time.Time         `json:"expireAt"`
 	ReturnURL       string            `json:"returnUrl,omitempty"`
+	CallbackURL     string            `json:"callbackUrl,omitempty"`
 	Message         string            `json:"message,omitempty"`
 	MetaInfo        map[string]string `json:"metaInfo,omitempty"`
 	Attempts        []attempt         `json:"attempts,omitempty"`
+	Manual          bool              `json:"manual,omitempty"`      // the merchant captures
+	Captured        int64             `json:"captured,omitempty"`    // what a manual capture took
+	Refunded        int64             `json:"refunded,omitempty"`    // refunds that have not failed
+	HiddenUntil     time.Time         `json:"hiddenUntil,omitzero"`  // the bank knows, the provider does not say yet
+	Next            *step             `json:"next,omitempty"`        // what follows by itself
+	Disputed        bool              `json:"disputed,omitempty"`    // it has been
+	MandateID       string            `json:"mandateId,omitempty"`   // the merchant's id of it
+	Debit           *debit            `json:"debit,omitempty"`       // of a mandate
+	Salted          *phonepe1Order    `json:"phonepeV1,omitempty"`   // PhonePe v1's own
+	Unique          bool              `json:"unique,omitempty"`      // Razorpay's unique_receipt
+	Link            *razorpayLink     `json:"link,omitempty"`        // Razorpay's payment link
+	Stripe          *stripeOrder      `json:"stripeOrder,omitempty"` // Stripe's own
+}
+
+func (o order) currency() string {
+	if o.Currency == "" {
+		return inr
+	}
+	return o.Currency
+}
+
+// taken is how much of the customer's money the merchant has had.
+func (o order) taken() int64 {
+	switch {
+	case o.State != stateCompleted:
+		return 0
+	case o.Captured != 0:
+		return o.Captured
+	}
+	return o.Amount
+}
+
+func (o order) last() (attempt, bool) {
+	if len(o.Attempts) == 0 {
+		return attempt{}, false
+	}
+	return o.Attempts[len(o.Attempts)-1], true
+}
+
+// shown is the order as the provider tells it: one that hides its success is pending.
+func (o order) shown(now time.Time) order {
+	if o.HiddenUntil.IsZero() || !now.Before(o.HiddenUntil) {
+		return o
+	}
+	o.State, o.ErrorCode = statePending, ""
+	o.Attempts = slices.Clone(o.Attempts)
+	for i := range o.Attempts {
+		o.Attempts[i].State = statePending
+	}
+	return o
 }
 
 type refund struct {
-	ID               string    `json:"id"`
-	MerchantRefundID string    `json:"merchantRefundId"`
-	MerchantOrderID  string    `json:"merchantOrderId"`
-	Amount           int64     `json:"amount"`
-	State            string    `json:"state"`
-	TransactionID    string    `json:"transactionId"`
-	At               time.Time `json:"at"`
+	ID               string            `json:"id"`
+	Provider         string            `json:"provider,omitempty"` // empty is PhonePe, in old journals
+	OrderID          string            `json:"orderId,omitempty"`
+	MerchantRefundID string            `json:"merchantRefundId"`
+	MerchantOrderID  string            `json:"merchantOrderId"`
+	Amount           int64             `json:"amount"`
+	Currency         string            `json:"currency,omitempty"`
+	State            string            `json:"state"`
+	ErrorCode        string            `json:"errorCode,omitempty"`
+	TransactionID    string            `json:"transactionId"`
+	PaymentID        string            `json:"paymentId,omitempty"` // the payment or charge that it gives back
+	Notes            map[string]string `json:"notes,omitempty"`
+	Reason           string            `json:"reason,omitempty"`
+	Speed            string            `json:"speed,omitempty"`
+	CallbackURL      string            `json:"callbackUrl,omitempty"`
+	At               time.Time         `json:"at"`
+	Next             *step             `json:"next,omitempty"`
+}
+
+// answer is what an idempotency key was answered with.
+type answer struct {
+	Key    string `json:"key"` // with its dialect
+	Hash   string `json:"hash"`
+	Status int    `json:"status"`
+	Body   []byte `json:"body"`
 }
 
 // bank is the truth: every change is in the journal before it is in memory.
@@ -75,16 +183,26 @@ type bank struct {
 	now  func() time.Time
 	rand io.Reader
 
-	mu      sync.Mutex // guards all below; held across the journal's write, so its order is the order of changes
-	journal *journal
-	orders  map[string]*order // by provider order id
-	byRef   map[string]string // merchantOrderId → provider order id
-	refunds map[string]*refund
-	rows    []Row
+	mu        sync.Mutex // guards all below; held across the journal's write, so its order is the order of changes
+	journal   *journal
+	orders    map[string]*order // by provider order id
+	orderIDs  []string          // in the order of their creation
+	alias     map[string]string // what else an order is called → provider order id
+	refunds   map[string]*refund
+	refundIDs []string
+	refundRef map[string]string // provider/merchantRefundId → id
+	mandates  map[string]*mandate
+	disputes  map[string]*dispute
+	events    []stripeEvent
+	answers   map[string]answer
+	rows      []Row
 }
 
 func openBank(dir string, now func() time.Time, rand io.Reader) (*bank, error) {
-	b := &bank{now: now, rand: rand, orders: map[string]*order{}, byRef: map[string]string{}, refunds: map[string]*refund{}}
+	b := &bank{
+		now: now, rand: rand, orders: map[string]*order{}, alias: map[string]string{}, refunds: map[string]*refund{}, refundRef: map[string]string{},
+		mandates: map[string]*mandate{}, disputes: map[string]*dispute{}, answers: map[string]answer{},
+	}
 	j, err := openJournal(dir, b.apply)
 	if err != nil {
 		return nil, err
@@ -94,148 +212,134 @@ func openBank(dir string, now func() time.Time, rand io.Reader) (*bank, error) {
 }
 
 func (b *bank) apply(e entry) {
-	if e.Order != nil {
-		b.orders[e.Order.ID] = e.Order
-		b.byRef[e.Order.MerchantOrderID] = e.Order.ID
+	for _, o := range e.orders() {
+		if _, known := b.orders[o.ID]; !known {
+			b.orderIDs = append(b.orderIDs, o.ID)
+		}
+		b.orders[o.ID] = &o
+		for _, name := range o.names() {
+			b.alias[name] = o.ID
+		}
 	}
-	if e.Refund != nil {
-		b.refunds[e.Refund.MerchantRefundID] = e.Refund
+	for _, r := range e.refunds() {
+		if _, known := b.refunds[r.ID]; !known {
+			b.refundIDs = append(b.refundIDs, r.ID)
+		}
+		b.refunds[r.ID] = &r
+		b.refundRef[r.Provider+"/"+r.MerchantRefundID] = r.ID
 	}
 	if e.Row != nil {
 		b.rows = append(b.rows, *e.Row)
 	}
-}
-
-func (b *bank) commit(e entry) error {
-	if err := b.journal.append(e); err != nil {
-		return err
+	b.rows = append(b.rows, e.Rows...)
+	for _, m := range e.Mandates {
+		b.mandates[m.MerchantSubscriptionID] = &m
 	}
-	b.apply(e)
-	return nil
+	for _, d := range e.Disputes {
+		b.disputes[d.ID] = &d
+	}
+	b.events = append(b.events, e.Events...)
+	for _, a := range e.Answers {
+		b.answers[a.Key] = a
+	}
 }
 
-func (b *bank) open(o order) (order, error) {
+// names are what an order can be found by, beside its id.
+func (o order) names() []string {
+	var all []string
+	if o.Provider == phonepe2 || o.Provider == phonepe1 || o.Unique {
+		all = append(all, o.Provider+"/"+o.MerchantOrderID)
+	}
+	if o.Stripe != nil && o.Stripe.Intent != "" {
+		all = append(all, o.Stripe.Intent)
+	}
+	if o.Link != nil {
+		all = append(all, o.Link.ID)
+	}
+	for _, a := range o.Attempts {
+		all = append(all, a.TransactionID)
+	}
+	return all
+}
+
+// tx is one change of the bank: all of it is in one line of the journal, or nothing.
+type tx struct {
+	*bank
+	e       entry
+	notices []notice
+	fate    fate // of the callbacks that this change gives rise to
+}
+
+// do runs one change. What fn staged is kept only if it returns nil.
+func (b *bank) do(fn func(*tx) error) (*tx, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, taken := b.byRef[o.MerchantOrderID]; taken {
-		return order{}, errReused
+	t := &tx{bank: b}
+	if err := fn(t); err != nil {
+		return nil, err
 	}
-	id, err := b.reference("OMO")
-	if err != nil {
-		return order{}, err
+	if t.e.empty() {
+		return t, nil
 	}
-	o.ID, o.State = id, statePending
-	return o, b.commit(entry{Order: &o})
+	if err := b.journal.append(t.e); err != nil {
+		return nil, err
+	}
+	b.apply(t.e)
+	return t, nil
 }
 
-func (b *bank) orderByRef(ref string) (order, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.read(b.byRef[ref])
-}
-
-func (b *bank) order(id string) (order, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.read(id)
-}
-
-// read fails an order whose time has run out: nobody is told, as with an order the customer walked away from.
-func (b *bank) read(id string) (order, error) {
-	o, ok := b.orders[id]
+// order finds by any name. An order whose time has run out fails: nobody is told, as with one the customer walked away from.
+func (t *tx) order(name string) (order, error) {
+	id := name
+	if to, ok := t.alias[name]; ok {
+		id = to
+	}
+	for _, o := range t.e.Orders {
+		if o.ID == id || slices.Contains(o.names(), name) {
+			return o, nil
+		}
+	}
+	at, ok := t.orders[id]
 	if !ok {
 		return order{}, errUnknown
 	}
-	c := *o
-	if c.State == statePending && !c.ExpireAt.IsZero() && b.now().After(c.ExpireAt) {
-		c.State, c.ErrorCode = stateFailed, "ORDER_EXPIRED"
-		if err := b.commit(entry{Order: &c}); err != nil {
-			return order{}, err
+	o := *at
+	if o.open() && !o.ExpireAt.IsZero() && t.now().After(o.ExpireAt) {
+		o.State, o.ErrorCode, o.Next = stateFailed, orderExpired, nil
+		t.keep(o)
+	}
+	return o, nil
+}
+
+func (o order) open() bool {
+	return o.State == statePending || o.State == stateNotifying || o.State == stateNotified
+}
+
+// keep stages an order.
+func (t *tx) keep(o order) {
+	for i := range t.e.Orders {
+		if t.e.Orders[i].ID == o.ID {
+			t.e.Orders[i] = o
+			return
 		}
 	}
-	return c, nil
+	t.e.Orders = append(t.e.Orders, o)
 }
 
-// settle does what the customer did on the page. changed reports whether the merchant is to be told.
-// A success after a failure is taken, as real banks do; money moves once for an order, whatever is repeated.
-func (b *bank) settle(id, outcome string) (o order, changed bool, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	o, err = b.read(id)
-	if err != nil {
-		return order{}, false, err
+func (t *tx) keepRefund(r refund) {
+	for i := range t.e.Refunds {
+		if t.e.Refunds[i].ID == r.ID {
+			t.e.Refunds[i] = r
+			return
+		}
 	}
-	var next string
-	switch outcome {
-	case "SUCCESS":
-		next = stateCompleted
-	case "FAILURE":
-		next = stateFailed
-	case "PENDING":
-		next = statePending
-	default:
-		return order{}, false, errNoOutcome
-	}
-	if o.State == stateCompleted && next != stateCompleted {
-		return o, false, errPaid
-	}
-	if o.State == next && next != statePending || o.State == stateFailed && next == statePending {
-		return o, false, nil
-	}
-	tx, err := b.reference("OM")
-	if err != nil {
-		return order{}, false, err
-	}
-	at := b.now().UTC()
-	o.State, o.ErrorCode = next, ""
-	o.Attempts = append(o.Attempts[:len(o.Attempts):len(o.Attempts)], attempt{TransactionID: tx, State: next, At: at})
-	if next == stateFailed {
-		o.ErrorCode = "TXN_AUTO_FAILED"
-	}
-	stored := o
-	e := entry{Order: &stored}
-	if next == stateCompleted {
-		e.Row = &Row{ID: tx, Provider: o.Provider, MerchantOrderID: o.MerchantOrderID, Kind: "CAPTURE", AmountMinor: o.Amount, Currency: "INR", At: at}
-	}
-	return o, next != statePending, b.commit(e)
+	t.e.Refunds = append(t.e.Refunds, r)
 }
 
-// giveBack refunds at once. Only the order's amount bounds it, as PhonePe documents: the sum over several refunds is the merchant's to guard.
-func (b *bank) giveBack(r refund) (refund, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, taken := b.refunds[r.MerchantRefundID]; taken {
-		return refund{}, errReused
-	}
-	o, err := b.read(b.byRef[r.MerchantOrderID])
-	if err != nil {
-		return refund{}, err
-	}
-	if o.State != stateCompleted {
-		return refund{}, errNotPaid
-	}
-	if r.Amount > o.Amount {
-		return refund{}, errTooMuch
-	}
-	if r.ID, err = b.reference("OMR"); err != nil {
-		return refund{}, err
-	}
-	if r.TransactionID, err = b.reference("OM"); err != nil {
-		return refund{}, err
-	}
-	r.State, r.At = stateCompleted, b.now().UTC()
-	row := Row{ID: r.TransactionID, Provider: o.Provider, MerchantOrderID: o.MerchantOrderID, Kind: "REFUND", AmountMinor: r.Amount, Currency: "INR", At: r.At}
-	return r, b.commit(entry{Refund: &r, Row: &row})
-}
-
-func (b *bank) refundByRef(ref string) (refund, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r, ok := b.refunds[ref]
-	if !ok {
-		return refund{}, errUnknown
-	}
-	return *r, nil
+func (t *tx) row(id, kind string, o order, amount int64) {
+	t.e.Rows = append(t.e.Rows, Row{
+		ID: id, Provider: o.Provider, MerchantOrderID: o.MerchantOrderID, Kind: kind, AmountMinor: amount, Currency: o.currency(), At: t.now().UTC(), OrderID: o.ID,
+	})
 }
 
 func (b *bank) statement() []Row {
@@ -244,15 +348,54 @@ func (b *bank) statement() []Row {
 	return slices.Clone(b.rows)
 }
 
-// reference makes an id in the bank's own style: a prefix, the minute, random digits.
-func (b *bank) reference(prefix string) (string, error) {
+// number draws below 10^12.
+func (b *bank) number() (uint64, error) {
 	var raw [8]byte
 	if _, err := io.ReadFull(b.rand, raw[:]); err != nil {
-		return "", fmt.Errorf("draw a reference: %w", err)
+		return 0, fmt.Errorf("draw a reference: %w", err)
 	}
 	var n uint64
 	for _, c := range raw {
 		n = n<<8 | uint64(c)
 	}
-	return prefix + b.now().UTC().Format("0601021504") + fmt.Sprintf("%012s", strconv.FormatUint(n%1e12, 10)), nil
+	return n % 1e12, nil
+}
+
+// reference makes an id in the bank's own style: a prefix, the minute, random digits.
+func (b *bank) reference(prefix string) (string, error) {
+	n, err := b.number()
+	if err != nil {
+		return "", err
+	}
+	return prefix + b.now().UTC().Format("0601021504") + fmt.Sprintf("%012s", strconv.FormatUint(n, 10)), nil
+}
+
+// word makes an id as Razorpay and Stripe do: a prefix and random letters and digits.
+func (b *bank) word(prefix string, length int) (string, error) {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	raw := make([]byte, length)
+	if _, err := io.ReadFull(b.rand, raw); err != nil {
+		return "", fmt.Errorf("draw a reference: %w", err)
+	}
+	for i, c := range raw {
+		raw[i] = alphabet[int(c)%len(alphabet)] // a little uneven, which a reference may be
+	}
+	return prefix + string(raw), nil
+}
+
+// transaction names an attempt as the order's provider does.
+func (t *tx) transaction(o order) (attempt, error) {
+	a := attempt{At: t.now().UTC()}
+	var err error
+	switch o.Provider {
+	case razorpay:
+		a.TransactionID, err = t.word("pay_", 14)
+	case stripe:
+		a.TransactionID, err = t.word("ch_3", 23)
+	case phonepe1:
+		a.TransactionID = o.ID
+	default:
+		a.TransactionID, err = t.reference("OM")
+	}
+	return a, err
 }

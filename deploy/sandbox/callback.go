@@ -19,10 +19,26 @@ const callbackTries = 3
 
 // callback is one signed message to the merchant.
 type callback struct {
-	url    string
-	header http.Header
-	body   []byte
-	tries  int
+	url   string
+	body  []byte
+	sign  func(body []byte, at time.Time) http.Header // when it is sent: a late one is not a stale one
+	tries int
+}
+
+// fate is what a scenario does to the callbacks of one change, beside the knobs.
+type fate struct {
+	lost  bool
+	extra int           // copies
+	held  bool          // until another callback has been sent
+	after time.Duration // later than usual
+	skew  int64         // what is wrong with the amount, under a good signature
+}
+
+// notice is what the merchant is told of one change.
+type notice struct {
+	genuine []callback
+	forged  callback
+	fate    fate
 }
 
 // sender delivers callbacks in their own goroutines, in the way the knobs say.
@@ -30,7 +46,8 @@ type sender struct {
 	client  *http.Client
 	knobs   *knobs
 	log     zerolog.Logger
-	backoff time.Duration // before the second try; four times as long before the third
+	now     func() time.Time // the true time, whatever the bank's clock says: signatures are dated with it
+	backoff time.Duration    // before the second try; four times as long before the third
 
 	ctx  context.Context // the life of the sender, not of a request
 	stop context.CancelFunc
@@ -40,37 +57,35 @@ type sender struct {
 	held *callback
 }
 
-func newSender(ctx context.Context, k *knobs, log zerolog.Logger, backoff time.Duration) *sender {
+func newSender(ctx context.Context, k *knobs, log zerolog.Logger, now func() time.Time, backoff time.Duration) *sender {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	return &sender{client: &http.Client{Timeout: 5 * time.Second}, knobs: k, log: log, backoff: backoff, ctx: ctx, stop: stop}
+	return &sender{client: &http.Client{Timeout: 5 * time.Second}, knobs: k, log: log, now: now, backoff: backoff, ctx: ctx, stop: stop}
 }
 
-// post takes a genuine callback, and a forged one for the forge knob, and returns at once.
-func (s *sender) post(genuine *callback, forged callback) {
+// post takes the genuine callbacks, and a forged one for the forge knob, and returns at once.
+func (s *sender) post(n notice) {
 	c := s.knobs.get()
-	delay := time.Duration(c.DelayMs) * time.Millisecond
-	if c.Forge {
-		s.spawn(delay, forged)
+	delay := time.Duration(c.DelayMs)*time.Millisecond + n.fate.after
+	if c.Forge && n.forged.url != "" {
+		s.spawn(delay, 0, n.forged)
 	}
-	if genuine == nil {
-		return
-	}
-	if s.knobs.takeDrop() {
-		s.log.Info().Str("url", genuine.url).Msg("callback dropped")
-		return
-	}
-	first, late, ok := s.order(*genuine, c.Reorder)
-	if !ok {
-		return
-	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		s.copies(delay, c.Duplicate, first)
-		if late != nil {
-			s.copies(0, c.Duplicate, *late)
+	for _, genuine := range n.genuine {
+		if n.fate.lost || s.knobs.takeDrop() {
+			s.log.Info().Str("url", genuine.url).Msg("callback dropped")
+			continue
 		}
-	}()
+		extra := c.Duplicate + n.fate.extra
+		first, late, ok := s.order(genuine, c.Reorder || n.fate.held)
+		if !ok {
+			continue
+		}
+		s.wg.Go(func() {
+			s.copies(delay, extra, first)
+			if late != nil {
+				s.copies(0, extra, *late)
+			}
+		})
+	}
 }
 
 // order holds a callback until the next one comes, and lets that one go first.
@@ -92,16 +107,12 @@ func (s *sender) release() {
 	s.held = nil
 	s.mu.Unlock()
 	if held != nil {
-		s.spawn(0, *held)
+		s.spawn(0, 0, *held)
 	}
 }
 
-func (s *sender) spawn(delay time.Duration, c callback) {
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		s.copies(delay, 0, c)
-	}()
+func (s *sender) spawn(delay time.Duration, extra int, c callback) {
+	s.wg.Go(func() { s.copies(delay, extra, c) })
 }
 
 // copies sends all copies at the same time, which is the harder case for the merchant.
@@ -136,7 +147,7 @@ func (s *sender) send(c callback) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("make the callback: %w", err)
 	}
-	req.Header = c.header.Clone()
+	req.Header = c.sign(c.body, s.now())
 	res, err := s.client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("send the callback: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // Control says how the provider misbehaves from now on. The zero value is good behaviour.
@@ -18,6 +19,16 @@ type Control struct {
 	Forge             bool `json:"forge"`             // send another one with a wrong signature and a wrong amount
 	FailNextCalls     int  `json:"failNextCalls"`     // how many of the merchant's next calls answer 503
 	StatusUnavailable bool `json:"statusUnavailable"` // the status calls answer 503
+
+	LoseAnswers  int  `json:"loseAnswers"`  // how many of the next calls take effect, and then the connection is cut
+	CallDelayMs  int  `json:"callDelayMs"`  // before each call of the merchant is worked on
+	FailRefunds  int  `json:"failRefunds"`  // how many of the next refunds the bank turns down in the end
+	FailDebits   int  `json:"failDebits"`   // how many of the next debits of a mandate fail
+	RefundStepMs *int `json:"refundStepMs"` // between the states of a refund, and of a mandate's notice; unset is the usual
+	LateMs       *int `json:"lateMs"`       // what "later" means in a scenario; unset is the usual
+
+	Scenarios bool       `json:"scenarios"` // the last two digits of an order's rupees choose what happens to it
+	Clock     *time.Time `json:"clock"`     // the bank's time from now on, running; unset is the true one
 }
 
 // parseControl reads the whole state: what the body does not name is off.
@@ -39,6 +50,12 @@ func parseControl(raw []byte) (Control, error) {
 		{"duplicate", c.Duplicate, 100},
 		{"drop", c.Drop, 1_000_000},
 		{"failNextCalls", c.FailNextCalls, 1_000_000},
+		{"loseAnswers", c.LoseAnswers, 1_000_000},
+		{"callDelayMs", c.CallDelayMs, 10 * 60 * 1000},
+		{"failRefunds", c.FailRefunds, 1_000_000},
+		{"failDebits", c.FailDebits, 1_000_000},
+		{"refundStepMs", orZero(c.RefundStepMs), 10 * 60 * 1000},
+		{"lateMs", orZero(c.LateMs), 10 * 60 * 1000},
 	} {
 		if f.got < 0 || f.got > f.max {
 			return Control{}, fmt.Errorf("%s is from 0 to %d", f.name, f.max)
@@ -47,15 +64,36 @@ func parseControl(raw []byte) (Control, error) {
 	return c, nil
 }
 
+func orZero(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
 type knobs struct {
-	mu  sync.Mutex // guards now
-	now Control
+	truly func() time.Time
+
+	mu      sync.Mutex // guards all below
+	now     Control
+	set0    time.Time     // when the clock was set, in true time
+	changed chan struct{} // closed when the clock is set
+}
+
+func newKnobs(truly func() time.Time) *knobs {
+	return &knobs{truly: truly, changed: make(chan struct{})}
 }
 
 func (k *knobs) set(c Control) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	moved := c.Clock != nil || k.now.Clock != nil
 	k.now = c
+	if moved {
+		k.set0 = k.truly()
+		close(k.changed)
+		k.changed = make(chan struct{})
+	}
 }
 
 func (k *knobs) get() Control {
@@ -64,24 +102,38 @@ func (k *knobs) get() Control {
 	return k.now
 }
 
-// takeCall uses up one refused call and reports whether there was one.
-func (k *knobs) takeCall() bool {
+// clock is the bank's time.
+func (k *knobs) clock() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.now.FailNextCalls == 0 {
+	now := k.truly()
+	if k.now.Clock == nil {
+		return now
+	}
+	return k.now.Clock.Add(now.Sub(k.set0))
+}
+
+// moved is closed when the clock is set again.
+func (k *knobs) moved() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.changed
+}
+
+// take uses up one of a counter and reports whether there was one.
+func (k *knobs) take(of func(*Control) *int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := of(&k.now)
+	if *n == 0 {
 		return false
 	}
-	k.now.FailNextCalls--
+	*n--
 	return true
 }
 
-// takeDrop uses up one lost callback and reports whether there was one.
-func (k *knobs) takeDrop() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.now.Drop == 0 {
-		return false
-	}
-	k.now.Drop--
-	return true
-}
+func (k *knobs) takeCall() bool   { return k.take(func(c *Control) *int { return &c.FailNextCalls }) }
+func (k *knobs) takeDrop() bool   { return k.take(func(c *Control) *int { return &c.Drop }) }
+func (k *knobs) takeAnswer() bool { return k.take(func(c *Control) *int { return &c.LoseAnswers }) }
+func (k *knobs) takeRefund() bool { return k.take(func(c *Control) *int { return &c.FailRefunds }) }
+func (k *knobs) takeDebit() bool  { return k.take(func(c *Control) *int { return &c.FailDebits }) }

@@ -12,9 +12,37 @@ import (
 
 // entry is one change: what belongs together is one line, so that a crash keeps both or neither.
 type entry struct {
-	Order  *order  `json:"order,omitempty"`
-	Refund *refund `json:"refund,omitempty"`
-	Row    *Row    `json:"row,omitempty"`
+	Order  *order  `json:"order,omitempty"`  // one each, in journals of before the other dialects
+	Refund *refund `json:"refund,omitempty"` //
+	Row    *Row    `json:"row,omitempty"`    //
+
+	Orders   []order       `json:"orders,omitempty"`
+	Refunds  []refund      `json:"refunds,omitempty"`
+	Rows     []Row         `json:"rows,omitempty"`
+	Mandates []mandate     `json:"mandates,omitempty"`
+	Disputes []dispute     `json:"disputes,omitempty"`
+	Events   []stripeEvent `json:"events,omitempty"`
+	Answers  []answer      `json:"answers,omitempty"`
+}
+
+func (e entry) empty() bool {
+	return len(e.Orders)+len(e.Refunds)+len(e.Rows)+len(e.Mandates)+len(e.Disputes)+len(e.Events)+len(e.Answers) == 0
+}
+
+func (e entry) orders() []order {
+	if e.Order == nil {
+		return e.Orders
+	}
+	return []order{*e.Order}
+}
+
+func (e entry) refunds() []refund {
+	if e.Refund == nil {
+		return e.Refunds
+	}
+	r := *e.Refund
+	r.Provider = phonepe2
+	return []refund{r}
 }
 
 // journal is an append-only file of entries.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,23 +63,41 @@ func (p PhonePe) admits(header string, now time.Time) bool {
 	return now.Before(expires) && subtle.ConstantTimeCompare([]byte(tok), []byte(p.token(expires))) == 1
 }
 
+// PhonePe's bases: one in its own sandbox, and in production one for each part.
+const (
+	phonepeBase      = "/apis/pg-sandbox"
+	phonepeProd      = "/apis/pg"
+	phonepeProdLogin = "/apis/identity-manager"
+	phonepeProdV1    = "/apis/hermes"
+)
+
 func (s *Server) phonepeRoutes(m *http.ServeMux) {
-	const base = "/apis/pg-sandbox"
-	m.HandleFunc("POST "+base+"/v1/oauth/token", s.unreliable(s.phonepeToken))
-	m.HandleFunc("POST "+base+"/checkout/v2/pay", s.unreliable(s.phonepeClient(s.phonepePay)))
-	m.HandleFunc("GET "+base+"/checkout/v2/order/{id}/status", s.unreliable(s.phonepeClient(s.phonepeStatus)))
-	m.HandleFunc("POST "+base+"/payments/v2/refund", s.unreliable(s.phonepeClient(s.phonepeRefund)))
-	m.HandleFunc("GET "+base+"/payments/v2/refund/{id}/status", s.unreliable(s.phonepeClient(s.phonepeRefundStatus)))
+	for _, base := range []string{phonepeBase, phonepeProdLogin} {
+		m.HandleFunc("POST "+base+"/v1/oauth/token", s.unreliable(phonepeError, s.phonepeToken))
+	}
+	s.phonepeCalls(m, map[string]http.HandlerFunc{
+		"POST /checkout/v2/pay":                    s.phonepePay,
+		"POST /checkout/v2/sdk/order":              s.phonepePay,
+		"GET /checkout/v2/order/{id}/status":       s.status(phonepeError, s.phonepeStatus),
+		"GET /checkout/v2/transaction/{id}/status": s.status(phonepeError, s.phonepeTransaction),
+		"POST /payments/v2/pay":                    s.phonepePay,
+		"POST /payments/v2/sdk/order":              s.phonepePay,
+		"GET /payments/v2/order/{id}/status":       s.status(phonepeError, s.phonepeStatus),
+		"GET /payments/v2/transaction/{id}/status": s.status(phonepeError, s.phonepeTransaction),
+		"POST /payments/v2/refund":                 s.phonepeRefund,
+		"GET /payments/v2/refund/{id}/status":      s.status(phonepeError, s.phonepeRefundStatus),
+		"GET /subscriptions/v2/refund/{id}/status": s.status(phonepeError, s.phonepeRefundStatus),
+		"POST /subscriptions/v2/refund":            s.phonepeRefund,
+	})
 }
 
-// unreliable refuses a call of the merchant while the knob says so.
-func (s *Server) unreliable(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if s.knobs.takeCall() {
-			phonepeError(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "the provider is down")
-			return
+// phonepeCalls serves calls that need a token, under both bases.
+func (s *Server) phonepeCalls(m *http.ServeMux, calls map[string]http.HandlerFunc) {
+	for pattern, call := range calls {
+		method, path, _ := strings.Cut(pattern, " ")
+		for _, base := range []string{phonepeBase, phonepeProd} {
+			m.HandleFunc(method+" "+base+path, s.unreliable(phonepeError, s.phonepeClient(call)))
 		}
-		next(w, r)
 	}
 }
 
@@ -121,54 +140,101 @@ func (s *Server) phonepeToken(w http.ResponseWriter, r *http.Request) {
 type phonepePayRequest struct {
 	MerchantOrderID string            `json:"merchantOrderId"`
 	Amount          int64             `json:"amount"`
-	ExpireAfter     *int64            `json:"expireAfter"`
+	ExpireAfter     *int64            `json:"expireAfter"` // seconds
+	ExpireAt        *int64            `json:"expireAt"`    // milliseconds, of Autopay's custom calls
 	MetaInfo        map[string]string `json:"metaInfo"`
-	PaymentFlow     struct {
-		Type         string `json:"type"`
-		Message      string `json:"message"`
-		MerchantURLs struct {
-			RedirectURL string `json:"redirectUrl"`
-		} `json:"merchantUrls"`
-	} `json:"paymentFlow"`
+	PaymentFlow     phonepeFlow       `json:"paymentFlow"`
 }
 
+type phonepeFlow struct {
+	Type         string `json:"type"`
+	Message      string `json:"message"`
+	MerchantURLs struct {
+		RedirectURL string `json:"redirectUrl"`
+	} `json:"merchantUrls"`
+	PaymentMode struct {
+		Type string `json:"type"`
+	} `json:"paymentMode"`
+	phonepeMandate                          // flat, in custom calls
+	SubscriptionDetails     *phonepeMandate `json:"subscriptionDetails"` // nested, in hosted ones
+	RedemptionRetryStrategy string          `json:"redemptionRetryStrategy"`
+	AutoDebit               bool            `json:"autoDebit"`
+}
+
+// Flows of an order. The first two are plain payments, on PhonePe's page and on the merchant's.
+const (
+	flowCheckout       = "PG_CHECKOUT"
+	flowCustom         = "PG"
+	flowSetupHosted    = "SUBSCRIPTION_CHECKOUT_SETUP"
+	flowSetupCustom    = "SUBSCRIPTION_SETUP"
+	flowRedeemHosted   = "SUBSCRIPTION_CHECKOUT_REDEMPTION"
+	flowRedeemCustom   = "SUBSCRIPTION_REDEMPTION"
+	phonepeDebitLife   = 48 * time.Hour
+	phonepeNoticeAhead = 24 * time.Hour
+)
+
 // parsePhonePePay ignores fields it does not know: PhonePe's grow, and merchants send newer ones.
-func parsePhonePePay(raw []byte, now time.Time) (order, error) {
+func parsePhonePePay(raw []byte, now time.Time) (order, phonepePayRequest, error) {
 	var q phonepePayRequest
 	if err := json.Unmarshal(raw, &q); err != nil {
-		return order{}, fmt.Errorf("read the order: %w", err)
+		return order{}, q, fmt.Errorf("read the order: %w", err)
 	}
-	life := phonepeExpiry
-	if q.ExpireAfter != nil {
-		if *q.ExpireAfter < 300 || *q.ExpireAfter > 3600 {
-			return order{}, errors.New("expireAfter is from 300 to 3600 seconds")
-		}
-		life = time.Duration(*q.ExpireAfter) * time.Second
+	expires, err := q.expiry(now)
+	if err != nil {
+		return order{}, q, err
 	}
-	for k, v := range q.MetaInfo {
-		n, err := strconv.Atoi(strings.TrimPrefix(k, "udf"))
-		if err != nil || !strings.HasPrefix(k, "udf") || n < 1 || n > 15 {
-			return order{}, errors.New("metaInfo has udf1 to udf15")
-		}
-		if n <= 10 && len(v) > phonepeMetaLong || n > 10 && len(v) > phonepeMetaShort {
-			return order{}, fmt.Errorf("metaInfo.%s is too long", k)
-		}
+	if err := phonepeMeta(q.MetaInfo); err != nil {
+		return order{}, q, err
 	}
-	back := q.PaymentFlow.MerchantURLs.RedirectURL
+	back, kind := q.PaymentFlow.MerchantURLs.RedirectURL, q.PaymentFlow.Type
 	switch {
 	case !merchantID.MatchString(q.MerchantOrderID):
-		return order{}, fmt.Errorf("merchantOrderId is 1 to %d of A-Z a-z 0-9 _ -", phonepeMaxOrderIDLen)
+		return order{}, q, fmt.Errorf("merchantOrderId is 1 to %d of A-Z a-z 0-9 _ -", phonepeMaxOrderIDLen)
 	case q.Amount < phonepeMinAmount:
-		return order{}, fmt.Errorf("amount is at least %d paise", phonepeMinAmount)
-	case q.PaymentFlow.Type != "PG_CHECKOUT":
-		return order{}, errors.New("paymentFlow.type is PG_CHECKOUT")
-	case !linkable(back):
-		return order{}, errors.New("paymentFlow.merchantUrls.redirectUrl is an http or https address")
+		return order{}, q, fmt.Errorf("amount is at least %d paise", phonepeMinAmount)
+	case !slices.Contains([]string{flowCheckout, flowCustom, flowSetupHosted, flowSetupCustom, flowRedeemHosted, flowRedeemCustom}, kind):
+		return order{}, q, errors.New("paymentFlow.type is not known")
+	case back != "" && !linkable(back), back == "" && (kind == flowCheckout || kind == flowSetupHosted):
+		return order{}, q, errors.New("paymentFlow.merchantUrls.redirectUrl is an http or https address")
+	}
+	if kind == flowCheckout {
+		kind = "" // as it was before there were others
 	}
 	return order{
-		Provider: "phonepe", MerchantOrderID: q.MerchantOrderID, Amount: q.Amount, ExpireAt: now.Add(life).UTC(),
+		Provider: phonepe2, Kind: kind, MerchantOrderID: q.MerchantOrderID, Amount: q.Amount, ExpireAt: expires.UTC(),
 		ReturnURL: back, Message: q.PaymentFlow.Message, MetaInfo: q.MetaInfo,
-	}, nil
+	}, q, nil
+}
+
+func (q phonepePayRequest) expiry(now time.Time) (time.Time, error) {
+	switch {
+	case q.PaymentFlow.Type == flowRedeemHosted || q.PaymentFlow.Type == flowRedeemCustom:
+		return now.Add(phonepeDebitLife), nil
+	case q.ExpireAt != nil:
+		at := time.UnixMilli(*q.ExpireAt)
+		if !at.After(now) {
+			return at, errors.New("expireAt is in the past")
+		}
+		return at, nil
+	case q.ExpireAfter == nil:
+		return now.Add(phonepeExpiry), nil
+	case *q.ExpireAfter < 300 || *q.ExpireAfter > 3600:
+		return now, errors.New("expireAfter is from 300 to 3600 seconds")
+	}
+	return now.Add(time.Duration(*q.ExpireAfter) * time.Second), nil
+}
+
+func phonepeMeta(meta map[string]string) error {
+	for k, v := range meta {
+		n, err := strconv.Atoi(strings.TrimPrefix(k, "udf"))
+		if err != nil || !strings.HasPrefix(k, "udf") || n < 1 || n > 15 {
+			return errors.New("metaInfo has udf1 to udf15")
+		}
+		if n <= 10 && len(v) > phonepeMetaLong || n > 10 && len(v) > phonepeMetaShort {
+			return fmt.Errorf("metaInfo.%s is too long", k)
+		}
+	}
+	return nil
 }
 
 // linkable keeps javascript: and the like off the page.
@@ -177,158 +243,64 @@ func linkable(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
+// phonepePay opens an order; its path and its flow have to fit.
 func (s *Server) phonepePay(w http.ResponseWriter, r *http.Request) {
 	raw, ok := readBody(w, r)
 	if !ok {
 		phonepeError(w, http.StatusBadRequest, "BAD_REQUEST", "the body cannot be read")
 		return
 	}
-	o, err := parsePhonePePay(raw, s.now())
+	o, q, err := parsePhonePePay(raw, s.now())
+	path := r.URL.Path
+	want := []string{"", flowSetupHosted}
+	switch {
+	case strings.Contains(path, "/sdk/"):
+		want = []string{""}
+	case strings.Contains(path, "/payments/"):
+		want = []string{flowCustom}
+	case strings.Contains(path, "/subscriptions/"):
+		want = []string{flowSetupCustom}
+	}
+	if err == nil && !slices.Contains(want, o.Kind) {
+		err = errors.New("paymentFlow.type does not belong to this call")
+	}
 	if err != nil {
 		phonepeError(w, http.StatusBadRequest, "BAD_REQUEST", err.Error())
 		return
 	}
-	if o, err = s.bank.open(o); err != nil {
-		s.phonepeFailed(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]any{
-		"orderId": o.ID, "state": o.State, "expireAt": o.ExpireAt.UnixMilli(), "redirectUrl": s.publicURL + "/checkout/" + o.ID,
-	})
-}
-
-// phonepeStatus takes details and errorContext as PhonePe does, and repeated keys too: some proxies in between double them.
-func (s *Server) phonepeStatus(w http.ResponseWriter, r *http.Request) {
-	if s.knobs.get().StatusUnavailable {
-		phonepeError(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "the status call is down")
-		return
-	}
-	o, err := s.bank.orderByRef(r.PathValue("id"))
-	if err != nil {
-		s.phonepeFailed(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, s.phonepeOrder(o, lastIs(r.URL.Query()["details"], "true")))
-}
-
-func lastIs(values []string, want string) bool {
-	return len(values) > 0 && values[len(values)-1] == want
-}
-
-func (s *Server) phonepeOrder(o order, all bool) map[string]any {
-	attempts := o.Attempts
-	if !all && len(attempts) > 1 {
-		attempts = attempts[len(attempts)-1:]
-	}
-	details := make([]map[string]any, 0, len(attempts))
-	for _, a := range attempts {
-		d := map[string]any{
-			"transactionId": a.TransactionID, "paymentMode": "UPI_QR", "timestamp": a.At.UnixMilli(), "amount": o.Amount, "state": a.State,
+	err = s.change(func(t *tx) error {
+		if o.Kind == flowSetupHosted || o.Kind == flowSetupCustom {
+			if err := t.setUp(&o, q.PaymentFlow); err != nil {
+				return err
+			}
 		}
-		if a.State == stateFailed {
-			d["errorCode"], d["detailedErrorCode"] = "TXN_AUTO_FAILED", "ZM"
-		}
-		if a.State == stateCompleted {
-			utr := a.TransactionID[max(0, len(a.TransactionID)-12):]
-			d["splitInstruments"] = []map[string]any{{
-				"amount": o.Amount, "rail": map[string]any{"type": "UPI", "utr": utr, "upiTransactionId": a.TransactionID, "vpa": "customer@sandbox"},
-				"instrument": map[string]any{"type": "ACCOUNT", "accountType": "SAVINGS", "maskedAccountNumber": "XXXXXX1234"},
-			}}
-		}
-		details = append(details, d)
-	}
-	p := map[string]any{
-		"merchantId": s.phonepe.ClientID, "orderId": o.ID, "merchantOrderId": o.MerchantOrderID, "state": o.State, "amount": o.Amount, "payableAmount": o.Amount, "feeAmount": 0,
-		"expireAt": o.ExpireAt.UnixMilli(), "metaInfo": o.MetaInfo, "paymentDetails": details,
-	}
-	if o.State == stateFailed {
-		p["errorCode"], p["detailedErrorCode"] = o.ErrorCode, "ZM"
-		p["errorContext"] = map[string]any{"errorCode": o.ErrorCode, "detailedErrorCode": "ZM", "source": "CUSTOMER", "stage": "AUTHENTICATION", "description": "The payment did not go through."}
-	}
-	return p
-}
-
-func (s *Server) phonepeRefund(w http.ResponseWriter, r *http.Request) {
-	raw, ok := readBody(w, r)
-	var q struct {
-		MerchantRefundID        string `json:"merchantRefundId"`
-		OriginalMerchantOrderID string `json:"originalMerchantOrderId"`
-		Amount                  int64  `json:"amount"`
-	}
-	if !ok || json.Unmarshal(raw, &q) != nil || !merchantID.MatchString(q.MerchantRefundID) || q.Amount < phonepeMinAmount {
-		phonepeError(w, http.StatusBadRequest, "BAD_REQUEST", "merchantRefundId, originalMerchantOrderId and an amount of at least 100 paise are needed")
-		return
-	}
-	back, err := s.bank.giveBack(refund{MerchantRefundID: q.MerchantRefundID, MerchantOrderID: q.OriginalMerchantOrderID, Amount: q.Amount})
-	if err != nil {
-		s.phonepeFailed(w, err)
-		return
-	}
-	genuine := s.phonepeCallback("pg.refund.completed", s.phonepeRefundBody(back), s.phonepe.authorization(), callbackTries)
-	forged := s.phonepeRefundBody(back)
-	forged["amount"] = back.Amount + 1
-	s.sender.post(&genuine, s.phonepeCallback("pg.refund.completed", forged, s.forgedAuthorization(), 1))
-	writeJSON(w, http.StatusOK, map[string]any{"refundId": back.ID, "amount": back.Amount, "state": statePending})
-}
-
-func (s *Server) phonepeRefundStatus(w http.ResponseWriter, r *http.Request) {
-	if s.knobs.get().StatusUnavailable {
-		phonepeError(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "the status call is down")
-		return
-	}
-	back, err := s.bank.refundByRef(r.PathValue("id"))
-	if err != nil {
-		s.phonepeFailed(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, s.phonepeRefundBody(back))
-}
-
-func (s *Server) phonepeRefundBody(r refund) map[string]any {
-	return map[string]any{
-		"merchantId": s.phonepe.ClientID, "refundId": r.ID, "merchantRefundId": r.MerchantRefundID, "originalMerchantOrderId": r.MerchantOrderID,
-		"amount": r.Amount, "state": r.State, "timestamp": r.At.UnixMilli(),
-		"paymentDetails": []map[string]any{{
-			"transactionId": r.TransactionID, "paymentMode": "UPI_QR", "timestamp": r.At.UnixMilli(), "amount": r.Amount, "state": r.State,
-		}},
-	}
-}
-
-// phonepeTell sends what happened to an order. The forged one always claims a payment, of another amount.
-func (s *Server) phonepeTell(o order, changed bool) {
-	lie := o
-	lie.State, lie.ErrorCode, lie.Amount = stateCompleted, "", o.Amount+100
-	forged := s.phonepeCallback("checkout.order.completed", s.phonepeOrder(lie, true), s.forgedAuthorization(), 1)
-	if !changed {
-		s.sender.post(nil, forged)
-		return
-	}
-	event := "checkout.order.completed"
-	if o.State == stateFailed {
-		event = "checkout.order.failed"
-	}
-	genuine := s.phonepeCallback(event, s.phonepeOrder(o, true), s.phonepe.authorization(), callbackTries)
-	s.sender.post(&genuine, forged)
-}
-
-func (s *Server) forgedAuthorization() string {
-	return PhonePe{WebhookUsername: "intruder", WebhookPassword: "guess12345"}.authorization()
-}
-
-func (s *Server) phonepeCallback(event string, payload map[string]any, authorization string, tries int) callback {
-	body, err := json.Marshal(map[string]any{
-		"type": strings.ToUpper(strings.ReplaceAll(event, ".", "_")), "event": event, "payload": payload,
+		o, err = t.open(o)
+		return err
 	})
 	if err != nil {
-		// Only strings, numbers and maps of them: it cannot fail, and a callback without a body would show it.
-		s.log.Error().Err(err).Msg("encode a callback")
+		s.phonepeFailed(w, err)
+		return
 	}
-	h := http.Header{"Content-Type": {"application/json"}, "Authorization": {authorization}}
-	return callback{url: s.callbackURL + "/phonepe", header: h, body: body, tries: tries}
+	got := map[string]any{"orderId": o.ID, "state": o.State, "expireAt": o.ExpireAt.UnixMilli()}
+	page := s.publicURL + "/checkout/" + o.ID
+	switch mode := q.PaymentFlow.PaymentMode.Type; {
+	case strings.Contains(path, "/sdk/"):
+		got["token"] = s.phonepe.token(o.ExpireAt)
+	case o.Kind == flowSetupCustom, mode == "UPI_INTENT":
+		got["intentUrl"], got["redirectUrl"] = "upi://pay?tr="+o.ID, page // the page is this bank's own addition
+	case mode == "UPI_QR":
+		got["qrData"], got["redirectUrl"] = "upi://pay?tr="+o.ID, page
+	default:
+		got["redirectUrl"] = page
+	}
+	writeJSON(w, http.StatusOK, got)
 }
 
 func (s *Server) phonepeFailed(w http.ResponseWriter, err error) {
+	var refused phonepeRuleError
 	switch {
+	case errors.As(err, &refused):
+		phonepeError(w, http.StatusBadRequest, refused.code, refused.message)
 	case errors.Is(err, errReused):
 		phonepeError(w, http.StatusExpectationFailed, "INVALID_TRANSACTION_ID", err.Error())
 	case errors.Is(err, errUnknown):
@@ -340,6 +312,11 @@ func (s *Server) phonepeFailed(w http.ResponseWriter, err error) {
 		phonepeError(w, http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "the sandbox failed")
 	}
 }
+
+// phonepeRuleError is a rule of PhonePe's that a call breaks.
+type phonepeRuleError struct{ code, message string }
+
+func (r phonepeRuleError) Error() string { return r.message }
 
 func phonepeError(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, map[string]any{"success": false, "code": code, "message": message, "data": map[string]any{}})

@@ -14,45 +14,64 @@ import (
 
 const maxBodyBytes = 64 << 10
 
-// Config is what a sandbox needs to know.
+// Config is what a sandbox needs to know. A dialect without its keys is not spoken.
 type Config struct {
 	PublicURL    string // where a browser finds it, e.g. http://127.0.0.1:5099
 	CallbackURL  string // where its callbacks go, e.g. http://127.0.0.1:5001; the provider's path is added
 	DataDir      string
 	PhonePe      PhonePe
+	PhonePeV1    PhonePeV1
+	Razorpay     Razorpay
+	Stripe       Stripe
 	Now          func() time.Time
 	Rand         io.Reader
 	Log          zerolog.Logger
 	RetryBackoff time.Duration // before the second try of a callback; zero is 500 ms
+	Step         time.Duration // between the states of a refund and of a mandate's notice; zero is 200 ms
+	Late         time.Duration // what "later" means in a scenario; zero is 2 s
 }
 
 // Server is the bank with its dialects, its page and its knobs.
 type Server struct {
 	publicURL, callbackURL string
 	phonepe                PhonePe
-	now                    func() time.Time
+	phonepeV1              PhonePeV1
+	razorpay               Razorpay
+	stripe                 Stripe
+	now                    func() time.Time // the bank's clock
+	step, late             time.Duration
 	log                    zerolog.Logger
 	bank                   *bank
 	knobs                  *knobs
 	sender                 *sender
+	running                running // Stripe's and Razorpay's idempotency keys in use
 }
 
-// New opens the bank's journal. Close the server to end its deliveries.
+// New opens the bank's journal, and goes on with what it had begun. Close the server to end its deliveries.
 func New(ctx context.Context, c Config) (*Server, error) {
-	b, err := openBank(c.DataDir, c.Now, c.Rand)
+	k := newKnobs(c.Now)
+	b, err := openBank(c.DataDir, k.clock, c.Rand)
 	if err != nil {
 		return nil, err
 	}
-	if c.RetryBackoff == 0 {
-		c.RetryBackoff = 500 * time.Millisecond
+	for _, d := range []struct {
+		at    *time.Duration
+		usual time.Duration
+	}{{&c.RetryBackoff, 500 * time.Millisecond}, {&c.Step, 200 * time.Millisecond}, {&c.Late, 2 * time.Second}} {
+		if *d.at == 0 {
+			*d.at = d.usual
+		}
 	}
-	k := &knobs{}
-	return &Server{
+	s := &Server{
 		publicURL:   strings.TrimSuffix(c.PublicURL, "/"),
 		callbackURL: strings.TrimSuffix(c.CallbackURL, "/") + "/api/v1/payments/webhooks",
-		phonepe:     c.PhonePe, now: c.Now, log: c.Log, bank: b, knobs: k,
-		sender: newSender(ctx, k, c.Log, c.RetryBackoff),
-	}, nil
+		phonepe:     c.PhonePe, phonepeV1: c.PhonePeV1, razorpay: c.Razorpay, stripe: c.Stripe,
+		now: k.clock, step: c.Step, late: c.Late, log: c.Log, bank: b, knobs: k,
+		sender:  newSender(ctx, k, c.Log, c.Now, c.RetryBackoff),
+		running: running{keys: map[string]bool{}},
+	}
+	s.resume()
+	return s, nil
 }
 
 // Close ends deliveries and closes the journal.
@@ -61,19 +80,91 @@ func (s *Server) Close() error {
 	return s.bank.journal.close()
 }
 
+// change runs one change of the bank, sends its callbacks, and plans what follows by itself.
+func (s *Server) change(fn func(*tx) error) error {
+	t, err := s.bank.do(fn)
+	if err != nil {
+		return err
+	}
+	for _, n := range t.notices {
+		n.fate = t.fate
+		s.sender.post(n)
+	}
+	s.due(t.e)
+	return nil
+}
+
 // Handler is everything the sandbox serves.
 func (s *Server) Handler() http.Handler {
 	m := http.NewServeMux()
 	s.phonepeRoutes(m)
+	s.autopayRoutes(m)
+	s.phonepe1Routes(m)
+	s.razorpayRoutes(m)
+	s.stripeRoutes(m)
+	// Razorpay and Stripe have /v1 on hosts of their own; on this one the key tells which is meant.
+	// stripe-go takes no base address with a path.
+	m.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		r2 := r.Clone(r.Context())
+		r2.URL.RawPath = ""
+		if user, _, ok := r.BasicAuth(); ok && strings.HasPrefix(user, "rzp_") {
+			r2.URL.Path = "/razorpay" + r.URL.Path
+		} else {
+			r2.URL.Path = "/stripe" + r.URL.Path
+		}
+		m.ServeHTTP(w, r2)
+	})
 	s.pageRoutes(m)
 	m.HandleFunc("GET /control", s.showControl)
 	m.HandleFunc("PUT /control", s.setControl)
 	m.HandleFunc("GET /bank/statement", s.showStatement)
+	m.HandleFunc("GET /bank/settlement", s.showSettlement)
+	m.HandleFunc("POST /bank/dispute", s.dispute)
+	m.HandleFunc("POST /bank/mandate", s.mandateByCustomer)
 	m.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "live"})
 	})
 	return m
 }
+
+// refuse writes a dialect's own error.
+type refuse func(w http.ResponseWriter, status int, code, message string)
+
+// unreliable plays the faults of a merchant's call: it is late, it is refused, or its answer is lost.
+func (s *Server) unreliable(no refuse, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if ms := s.knobs.get().CallDelayMs; ms > 0 {
+			s.sender.wait(time.Duration(ms) * time.Millisecond)
+		}
+		if s.knobs.takeCall() {
+			no(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "the provider is down")
+			return
+		}
+		if s.knobs.takeAnswer() {
+			next(nowhere{http.Header{}}, r)
+			panic(http.ErrAbortHandler) // net/http cuts the connection
+		}
+		next(w, r)
+	}
+}
+
+// status is for calls that only ask.
+func (s *Server) status(no refuse, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.knobs.get().StatusUnavailable {
+			no(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "the status call is down")
+			return
+		}
+		next(w, r)
+	}
+}
+
+// nowhere is where a lost answer goes.
+type nowhere struct{ header http.Header }
+
+func (n nowhere) Header() http.Header         { return n.header }
+func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (n nowhere) WriteHeader(int)             {}
 
 func (s *Server) showControl(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, s.knobs.get())
@@ -117,20 +208,18 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"code": "MALFORMED_BODY", "message": errNoOutcome.Error()})
 		return
 	}
-	o, changed, err := s.bank.settle(r.PathValue("id"), outcome)
-	if err == nil {
-		s.phonepeTell(o, changed)
-	}
-	if form && (err == nil || errors.Is(err, errPaid)) {
+	o, err := s.pay(r.PathValue("id"), outcome)
+	if form && (err == nil || errors.Is(err, errPaid) || errors.Is(err, errClosed)) {
 		http.Redirect(w, r, "/checkout/"+o.ID, http.StatusSeeOther)
 		return
 	}
 	switch {
 	case err == nil:
+		back := s.back(o)
 		writeJSON(w, http.StatusOK, map[string]any{
-			"orderId": o.ID, "merchantOrderId": o.MerchantOrderID, "state": o.State, "redirectUrl": o.ReturnURL,
+			"orderId": o.ID, "merchantOrderId": o.MerchantOrderID, "state": o.State, "redirectUrl": back.URL, "redirectMethod": back.Method, "handback": back.Fields,
 		})
-	case errors.Is(err, errPaid):
+	case errors.Is(err, errPaid), errors.Is(err, errClosed):
 		writeJSON(w, http.StatusConflict, map[string]string{"code": "CONFLICT", "message": err.Error(), "state": o.State})
 	case errors.Is(err, errUnknown):
 		writeJSON(w, http.StatusNotFound, map[string]string{"code": "NOT_FOUND", "message": err.Error()})

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,9 @@ func settings() (map[string]string, error) {
 	for _, name := range []string{
 		"SANDBOX_PORT=5099", "SANDBOX_BIND_ADDR=127.0.0.1", "SANDBOX_PUBLIC_URL=", "SANDBOX_DATA_DIR", "CALLBACK_BASE_URL=http://127.0.0.1:5001",
 		"PHONEPE_CLIENT_ID", "PHONEPE_CLIENT_SECRET", "PHONEPE_WEBHOOK_USERNAME", "PHONEPE_WEBHOOK_PASSWORD",
+		// A dialect whose keys are not set is not spoken.
+		"PHONEPE_V1_MERCHANT_ID=", "PHONEPE_V1_SALT_KEY=", "PHONEPE_V1_SALT_INDEX=1",
+		"RAZORPAY_KEY_ID=", "RAZORPAY_KEY_SECRET=", "RAZORPAY_WEBHOOK_SECRET=", "STRIPE_API_KEY=", "STRIPE_WEBHOOK_SECRET=",
 	} {
 		key, fallback, optional := strings.Cut(name, "=")
 		if got[key] = os.Getenv(key); got[key] == "" {
@@ -84,6 +88,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	saltIndex, err := strconv.Atoi(env["PHONEPE_V1_SALT_INDEX"])
+	if err != nil {
+		return fmt.Errorf("PHONEPE_V1_SALT_INDEX: %w", err)
+	}
 	log := zerolog.New(os.Stdout).With().Timestamp().Str("service", "sandbox").Logger()
 	s, err := sandbox.New(ctx, sandbox.Config{
 		PublicURL: env["SANDBOX_PUBLIC_URL"], CallbackURL: env["CALLBACK_BASE_URL"], DataDir: env["SANDBOX_DATA_DIR"],
@@ -91,7 +99,10 @@ func run(ctx context.Context) error {
 			ClientID: env["PHONEPE_CLIENT_ID"], ClientSecret: env["PHONEPE_CLIENT_SECRET"],
 			WebhookUsername: env["PHONEPE_WEBHOOK_USERNAME"], WebhookPassword: env["PHONEPE_WEBHOOK_PASSWORD"],
 		},
-		Now: time.Now, Rand: rand.Reader, Log: log,
+		PhonePeV1: sandbox.PhonePeV1{MerchantID: env["PHONEPE_V1_MERCHANT_ID"], SaltKey: env["PHONEPE_V1_SALT_KEY"], SaltIndex: saltIndex},
+		Razorpay:  sandbox.Razorpay{KeyID: env["RAZORPAY_KEY_ID"], KeySecret: env["RAZORPAY_KEY_SECRET"], WebhookSecret: env["RAZORPAY_WEBHOOK_SECRET"]},
+		Stripe:    sandbox.Stripe{APIKey: env["STRIPE_API_KEY"], WebhookSecret: env["STRIPE_WEBHOOK_SECRET"]},
+		Now:       time.Now, Rand: rand.Reader, Log: log,
 	})
 	if err != nil {
 		return err

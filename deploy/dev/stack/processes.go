@@ -53,6 +53,7 @@ func (s *Stack) environment(name string, p *plan) ([]string, error) {
 	}
 	env := map[string]string{"GOMAXPROCS": procs, "GOGC": "200"}
 	if name == "sandbox" {
+		maps.Copy(env, s.sec.providerEnvironment())
 		maps.Copy(env, map[string]string{
 			"SANDBOX_PORT": strconv.Itoa(s.SandboxPort), "SANDBOX_DATA_DIR": s.path("sandbox"), "CALLBACK_BASE_URL": "http://" + local(s.Port),
 			"PHONEPE_CLIENT_ID": s.sec.PhonePeClientID, "PHONEPE_CLIENT_SECRET": s.sec.PhonePeSecret,

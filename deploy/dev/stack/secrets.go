@@ -25,10 +25,19 @@ type Secrets struct {
 	RolePassword     map[string]string `json:"rolePassword"`    // by service
 	PhonePeClientID  string            `json:"phonepeClientId"`
 	PhonePeSecret    string            `json:"phonepeClientSecret"`
+	Keys             ProviderKeys      `json:"providerKeys"`
 	Webhooks         Webhooks          `json:"webhooks"`
 	Superadmin       Person            `json:"superadmin"`
 	Admin            Person            `json:"admin"`
 	User             Person            `json:"user"`
+}
+
+// ProviderKeys are what the sandbox admits the merchant by, beside PhonePe v2.
+type ProviderKeys struct {
+	PhonePeV1Merchant string `json:"phonepeV1MerchantId"`
+	RazorpayKeyID     string `json:"razorpayKeyId"`
+	RazorpaySecret    string `json:"razorpayKeySecret"`
+	StripeAPIKey      string `json:"stripeApiKey"`
 }
 
 // Webhooks are the secrets that sign the providers' callbacks.
@@ -103,6 +112,10 @@ func (d *drawer) secrets() Secrets {
 		Stack: d.word(8, letters), JWTSecret: d.word(secretLength, letters+digits), JWTRefreshSecret: d.word(secretLength, letters+digits),
 		PageToken: map[string]string{}, RolePassword: map[string]string{},
 		PhonePeClientID: "MANAS360_" + d.word(8, digits), PhonePeSecret: d.word(32, letters+digits),
+		Keys: ProviderKeys{
+			PhonePeV1Merchant: "MANAS360" + d.word(8, digits), RazorpayKeyID: "rzp_test_" + d.word(14, letters+digits),
+			RazorpaySecret: d.word(24, letters+digits), StripeAPIKey: "sk_test_" + d.word(32, letters+digits),
+		},
 		Webhooks: Webhooks{
 			// PhonePe's dashboard takes 5-20 of [A-Za-z0-9_], and 8-20 letters and digits.
 			PhonePe:   PhonePeWebhook{Username: "manas_" + d.word(8, letters), Password: d.word(14, letters) + d.word(4, digits)},
@@ -151,13 +164,35 @@ func loadSecrets(dir string, from io.Reader) (Secrets, error) {
 func (s Secrets) writeCredentials(dir string, sandboxPort int) error {
 	raw, err := json.MarshalIndent(map[string]any{
 		"superadmin": s.Superadmin, "admin": s.Admin, "user": s.User,
-		"sandbox": map[string]any{"url": "http://127.0.0.1:" + strconv.Itoa(sandboxPort), "webhookSecrets": s.Webhooks},
+		"sandbox": map[string]any{"url": sandboxURL(sandboxPort), "webhookSecrets": s.Webhooks, "keys": s.apiKeys(sandboxPort)},
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the credentials: %w", err)
 	}
 	return writeFile(filepath.Join(dir, "credentials.json"), append(raw, '\n'))
 }
+
+// apiKeys is how a client of each provider reaches the sandbox and gets in, by dialect.
+func (s Secrets) apiKeys(sandboxPort int) map[string]map[string]any {
+	url := sandboxURL(sandboxPort)
+	return map[string]map[string]any{
+		"phonepe":    {"baseUrl": url + "/apis/pg-sandbox", "clientId": s.PhonePeClientID, "clientSecret": s.PhonePeSecret, "clientVersion": 1},
+		"phonepe-v1": {"baseUrl": url + "/apis/pg-sandbox", "merchantId": s.Keys.PhonePeV1Merchant, "saltKey": s.Webhooks.PhonePeV1.SaltKey, "saltIndex": s.Webhooks.PhonePeV1.SaltIndex},
+		"razorpay":   {"baseUrl": url + "/razorpay", "keyId": s.Keys.RazorpayKeyID, "keySecret": s.Keys.RazorpaySecret},
+		"stripe":     {"baseUrl": url, "apiKey": s.Keys.StripeAPIKey},
+	}
+}
+
+// providerEnvironment is the names by which the sandbox, and the service that speaks to it, know the same keys.
+func (s Secrets) providerEnvironment() map[string]string {
+	return map[string]string{
+		"PHONEPE_V1_MERCHANT_ID": s.Keys.PhonePeV1Merchant, "PHONEPE_V1_SALT_KEY": s.Webhooks.PhonePeV1.SaltKey, "PHONEPE_V1_SALT_INDEX": strconv.Itoa(s.Webhooks.PhonePeV1.SaltIndex),
+		"RAZORPAY_KEY_ID": s.Keys.RazorpayKeyID, "RAZORPAY_KEY_SECRET": s.Keys.RazorpaySecret, "RAZORPAY_WEBHOOK_SECRET": s.Webhooks.Razorpay,
+		"STRIPE_API_KEY": s.Keys.StripeAPIKey, "STRIPE_WEBHOOK_SECRET": s.Webhooks.Stripe,
+	}
+}
+
+func sandboxURL(port int) string { return "http://127.0.0.1:" + strconv.Itoa(port) }
 
 func (s Secrets) accounts() []Account {
 	return []Account{

@@ -26,8 +26,36 @@ type Credentials struct {
 				Username string `json:"username"`
 				Password string `json:"password"`
 			} `json:"phonepe"`
-			Sandbox string `json:"sandbox"`
+			PhonePeV1 struct {
+				SaltKey   string `json:"saltKey"`
+				SaltIndex int    `json:"saltIndex"`
+			} `json:"phonepe-v1"`
+			Razorpay string `json:"razorpay"`
+			Stripe   string `json:"stripe"`
+			Sandbox  string `json:"sandbox"`
 		} `json:"webhookSecrets"`
+		Keys struct {
+			PhonePe struct {
+				BaseURL      string `json:"baseUrl"`
+				ClientID     string `json:"clientId"`
+				ClientSecret string `json:"clientSecret"`
+			} `json:"phonepe"`
+			PhonePeV1 struct {
+				BaseURL    string `json:"baseUrl"`
+				MerchantID string `json:"merchantId"`
+				SaltKey    string `json:"saltKey"`
+				SaltIndex  int    `json:"saltIndex"`
+			} `json:"phonepe-v1"`
+			Razorpay struct {
+				BaseURL   string `json:"baseUrl"`
+				KeyID     string `json:"keyId"`
+				KeySecret string `json:"keySecret"`
+			} `json:"razorpay"`
+			Stripe struct {
+				BaseURL string `json:"baseUrl"`
+				APIKey  string `json:"apiKey"`
+			} `json:"stripe"`
+		} `json:"keys"`
 	} `json:"sandbox"`
 }
 
