@@ -93,3 +93,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestCommonListIsLong(t *testing.T) {
+	if n := len(strings.Fields(commonText)); n < 10_000 {
+		t.Errorf("%d words", n)
+	}
+	for _, word := range []string{"password1", "Qwertyuiop", "IloveYou", "sunshine1", "football"} {
+		if Weak(word) == "" {
+			t.Errorf("%s may be chosen", word)
+		}
+	}
+}
