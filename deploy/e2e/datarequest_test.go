@@ -15,7 +15,11 @@ func TestExport(t *testing.T) {
 	order := p.buy()
 	order.complete("SUCCESS")
 	order.entitled()
-	p.renew()
+	eventually(t, patience, "the token tells of the new plan", func() (bool, string) {
+		p.renew()
+		plan, _ := claimsOf(t, p.token, "plan").(string)
+		return plan != "free", plan
+	})
 	asked := p.want(202, "", api.Call{Method: "POST", URL: "/users/me/export", Token: p.token})
 	again := p.want(202, "", api.Call{Method: "POST", URL: "/users/me/export", Token: p.token})
 	if asked.Str("id") == "" || asked.Str("kind") != "EXPORT" || (again.Str("id") != asked.Str("id") && again.Str("state") == "PENDING") {
