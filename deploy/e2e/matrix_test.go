@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -157,7 +158,7 @@ func standing(t *testing.T, r contractRoute, relation string, p, victim *person,
 	a := c.do(in)
 	switch {
 	case a.Status == 401 || a.Status == 404:
-		return fmt.Sprint(a.Status)
+		return strconv.Itoa(a.Status)
 	case a.Status == 403:
 		return "403"
 	case a.Str("code") == "RATE_LIMITED" || a.Status >= 500:

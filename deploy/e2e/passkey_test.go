@@ -115,7 +115,7 @@ func awaited(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithA
 // remains are nobody's business.
 func profileDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "manas-chromium-")
+	dir, err := os.MkdirTemp("", "manas-chromium-") //nolint:usetesting // t.TempDir fails the test over a remaining file
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestClientsAreNeverLoggedOutByMistake(t *testing.T) {
 	b.mustJoin(ashasMail)
 	all := make([]*browser, clients)
 	for i := range all {
-		all[i] = &browser{token: b.mustLogin(ashasMail).GetRefreshToken(), dice: rand.New(rand.NewPCG(uint64(i), 8))} //nolint:gosec // a test's dice
+		all[i] = &browser{token: b.mustLogin(ashasMail).GetRefreshToken(), dice: rand.New(rand.NewPCG(uint64(i), 8))}
 	}
 	var asked, lost, wrong atomic.Int64
 	for range rounds {

@@ -69,7 +69,7 @@ const (
 	stripChallenges = `DELETE FROM auth.challenge WHERE account_id = @id`
 	stripCodes      = `DELETE FROM auth.one_time WHERE account_id = @id`
 	stripDevices    = `DELETE FROM auth.device WHERE account_id = @id`
-	stripPasskeys   = `DELETE FROM auth.passkey WHERE account_id = @id` //nolint:gosec // a statement
+	stripPasskeys   = `DELETE FROM auth.passkey WHERE account_id = @id`
 	stripCeremonies = `DELETE FROM auth.passkey_ceremony WHERE account_id = @id`
 	stripIdentities = `DELETE FROM auth.oidc_identity WHERE account_id = @id`
 	stripKeys       = `UPDATE auth.api_key SET revoked_at = @now WHERE account_id = @id AND revoked_at IS NULL`

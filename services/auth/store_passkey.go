@@ -24,12 +24,12 @@ type passkeyRow struct {
 	FlaggedAt    *time.Time
 }
 
-const passkeyColumns = `id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at, last_used_at, flagged_at` //nolint:gosec // column names
+const passkeyColumns = `id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at, last_used_at, flagged_at`
 
 const addPasskeyRow = `
 INSERT INTO auth.passkey (id, account_id, credential_id, record, sign_count, name, transports, backed_up, created_at)
 VALUES (@id, @account_id, @credential_id, @record, @sign_count, @name, @transports, @backed_up, @created_at)
-    ON CONFLICT (credential_id) DO NOTHING` //nolint:gosec // a statement
+    ON CONFLICT (credential_id) DO NOTHING`
 
 // insertPasskey writes a passkey; false when it is somebody's already.
 func (s *Service) insertPasskey(ctx context.Context, tx pg.Tx, r passkeyRow) (bool, error) {
@@ -58,7 +58,7 @@ SELECT ` + passkeyColumns + `
  LIMIT @limit`
 
 const countPasskeys = `
-SELECT count(*) FROM auth.passkey WHERE account_id = @account_id` //nolint:gosec // a statement
+SELECT count(*) FROM auth.passkey WHERE account_id = @account_id`
 
 func (s *Service) passkeyPage(ctx context.Context, account uuid.UUID, before cursor, limit int) (list []passkeyRow, total int64, err error) {
 	where := args{"account_id": account}
