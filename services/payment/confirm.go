@@ -151,7 +151,7 @@ func (s *Service) understand(ctx context.Context, ev webhookEvent) error {
 	}
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	f, err := provider.status(call, a.MerchantOrderID)
+	f, err := provider.status(call, sent(p, a))
 	if err != nil {
 		return err //nolint:wrapcheck // of our own kinds
 	}

@@ -179,7 +179,7 @@ func (s *Service) open(ctx context.Context, c claim) (payment, error) {
 
 // found asks the provider about an order it may have, and takes what it says.
 func (s *Service) found(ctx, call context.Context, p provider, c claim) (payment, error) {
-	f, err := p.status(call, c.attempt.MerchantOrderID)
+	f, err := p.status(call, sent(c.payment, c.attempt))
 	if err != nil {
 		return payment{}, err //nolint:wrapcheck // of our own kinds
 	}

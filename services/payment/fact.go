@@ -82,3 +82,10 @@ func paidAt(f fact, created, now time.Time) time.Time {
 	}
 	return f.PaidAt
 }
+
+// sent is an attempt as its provider may know it.
+func sent(p payment, a attempt) sentOrder {
+	return sentOrder{
+		MerchantOrderID: a.MerchantOrderID, ProviderOrderID: a.ProviderOrderID, AmountMinor: p.AmountMinor, Currency: p.Currency,
+	}
+}

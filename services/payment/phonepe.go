@@ -162,8 +162,8 @@ type phonepeDetail struct {
 	State         string `json:"state"`
 }
 
-func (c *phonepe) status(ctx context.Context, merchantOrderID string) (fact, error) {
-	a, err := c.call(ctx, http.MethodGet, phonepeOrderPath+url.PathEscape(merchantOrderID)+"/status?details=false", nil)
+func (c *phonepe) status(ctx context.Context, o sentOrder) (fact, error) {
+	a, err := c.call(ctx, http.MethodGet, phonepeOrderPath+url.PathEscape(o.MerchantOrderID)+"/status?details=false", nil)
 	if err != nil {
 		return fact{}, err
 	}
@@ -173,7 +173,7 @@ func (c *phonepe) status(ctx context.Context, merchantOrderID string) (fact, err
 	case a.status != http.StatusOK:
 		return fact{}, fmt.Errorf("status answered %d %s", a.status, errorCode(a.body))
 	}
-	return readPhonePeOrder(a.body, merchantOrderID)
+	return readPhonePeOrder(a.body, o.MerchantOrderID)
 }
 
 // readPhonePeOrder relies on the root state alone. No state, or one we do not

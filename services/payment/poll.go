@@ -108,7 +108,7 @@ func (s *Service) askAbout(ctx context.Context, a attempt, from origin) error {
 	}
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	f, err := provider.status(call, a.MerchantOrderID)
+	f, err := provider.status(call, sent(p, a))
 	if errors.Is(err, errNoOrder) {
 		if a.SubmittedAt == nil || s.now().Before(a.SubmittedAt.Add(orderLife+expiryMargin)) {
 			return nil

@@ -17,7 +17,13 @@ type provider interface {
 	pay(ctx context.Context, o order) (opened, error)
 	// status asks what became of an order. Fails with errNoOrder when the
 	// provider does not know it.
-	status(ctx context.Context, merchantOrderID string) (fact, error)
+	status(ctx context.Context, o sentOrder) (fact, error)
+	// refund gives money of a captured order back. Fails as pay does; repeated
+	// under the same MerchantRefundID it moves the money once.
+	refund(ctx context.Context, r sentRefund) (refundFact, error)
+	// refundStatus asks what became of a refund. Fails with errNoOrder when the
+	// provider does not know it.
+	refundStatus(ctx context.Context, r sentRefund) (refundFact, error)
 	// atLeast is the smallest amount it takes, in minor units.
 	atLeast() int64
 }
@@ -43,6 +49,45 @@ type order struct {
 	ReturnURL       string // where the customer goes afterwards
 	UserID          string
 	PaymentID       string
+}
+
+// sentOrder names an order that a provider may have.
+type sentOrder struct {
+	MerchantOrderID string
+	ProviderOrderID string // empty when the answer to pay was lost
+	AmountMinor     int64
+	Currency        string
+}
+
+// sentRefund is money to give back, or given.
+type sentRefund struct {
+	MerchantRefundID string // ours, the same at every repeat
+	ProviderRefundID string // empty until the provider told it
+	Order            sentOrder
+	AmountMinor      int64
+}
+
+// refundKind is what a provider says of a refund.
+type refundKind int
+
+// The kinds. An answer without a state we know is refundUnknown and means nothing.
+const (
+	refundUnknown refundKind = iota
+	refundPending            // it has it
+	refundDone               // the money went
+	refundFailed             // it did not go; Stripe says so even after refundDone
+)
+
+// refundFact is what a provider says of a refund in answer to our own question.
+type refundFact struct {
+	Kind             refundKind
+	MerchantRefundID string // which we asked about
+	EchoedRefundID   string // which it answered about, if it says so
+	ProviderRefundID string
+	AmountMinor      int64 // 0 when it does not say
+	Currency         string
+	FailureCode      string
+	DoneAt           time.Time // zero when it does not say
 }
 
 // opened is a provider's answer to pay.
