@@ -106,6 +106,12 @@ func registrations() []registration {
 				return adminv1.RegisterAdminRoleServiceHandlerClient(ctx, m, adminv1.NewAdminRoleServiceClient(cc))
 			},
 		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_finding_proto, "AdminFindingService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))
+			},
+		},
 	}...)
 }
 

@@ -22,6 +22,11 @@ func usersListed(caller *token.Caller, n int, now time.Time) outbox.Event {
 	return looked(caller, "admin.users_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
+// findingsListed is the event of an operator's look at what the sweep found.
+func findingsListed(caller *token.Caller, n int, now time.Time) outbox.Event {
+	return looked(caller, "admin.findings_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+}
+
 // rolesListed is the event of an operator's look at what roles give.
 func rolesListed(caller *token.Caller, now time.Time) outbox.Event {
 	return looked(caller, "admin.roles_listed", nil, nil, now)

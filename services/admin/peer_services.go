@@ -27,6 +27,7 @@ type peers struct {
 	user         userv1.UserInternalServiceClient
 	subscription subscriptionv1.SubscriptionInternalServiceClient
 	payment      paymentv1.PaymentInternalServiceClient
+	findings     paymentv1.FindingInternalServiceClient
 }
 
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
@@ -36,6 +37,7 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		user:         userv1.NewUserInternalServiceClient(user),
 		subscription: subscriptionv1.NewSubscriptionInternalServiceClient(subscription),
 		payment:      paymentv1.NewPaymentInternalServiceClient(payment),
+		findings:     paymentv1.NewFindingInternalServiceClient(payment),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 const (
 	byProvider = "provider"
 	byUser     = "user"
+	byClock    = "clock"
 )
 
 // origin says who made us ask, and which callback it settles.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ type Config struct {
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
 	PageTokenSecret  string `desc:"seals page tokens, at least 32 characters"      env:"PAGE_TOKEN_SECRET,required" secret:"true"`
 	SubscriptionAddr string `desc:"gRPC address of subscription"                   env:"SUBSCRIPTION_ADDR,required"`
+	SettlementURL    string `desc:"where a day's settlement file is, with {provider} and {date} in it; empty has none compared" env:"SETTLEMENT_URL"`
 	AuditAddr        string `desc:"gRPC address of audit"                          env:"AUDIT_ADDR,required"`
 }
 
@@ -61,7 +63,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
 	}
 	for name, v := range map[string]string{
-		"PHONEPE_BASE_URL": c.BaseURL, "PHONEPE_OAUTH_URL": c.OAuthURL, "PUBLIC_URL": c.PublicURL,
+		"PHONEPE_BASE_URL": c.BaseURL, "PHONEPE_OAUTH_URL": c.OAuthURL, "PUBLIC_URL": c.PublicURL, "SETTLEMENT_URL": c.SettlementURL,
 	} {
 		if v == "" && name != "PUBLIC_URL" {
 			continue
@@ -103,6 +105,13 @@ type Service struct {
 	metrics   metrics
 	refusals  budget
 	received  chan struct{} // wakes the worker that understands callbacks
+
+	settlements map[string]settler
+	expected    time.Time // the day whose settlements have rows; only reconcile knows it
+	nextLook    time.Time // likewise
+	sweeps      sweepMetrics
+	nextSweep   time.Time // only sweep knows it
+	nextFull    time.Time // likewise
 }
 
 type metrics struct {
@@ -145,7 +154,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("dial audit: %w", err)
 	}
 	s := New(c, db, p.IDs, p.Now)
-	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity} {
+	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity, s.sweeps.violations, s.sweeps.finished} {
 		if err := p.Registry.Register(m); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
@@ -162,6 +171,8 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	p.Go("confirm", s.confirm)
 	p.Go("poll", s.poll)
+	p.Go("reconcile", s.reconcile)
+	p.Go("sweep", s.sweep)
 	return p.ServeGRPC(ctx, g)
 }
 
@@ -179,6 +190,8 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 			phonepeCode: staticVerifier(c.WebhookUsername, c.WebhookPassword),
 		},
 	}
+	s.sweeps = newSweepMetrics()
+	s.settlements = s.settlers(c.SettlementURL, &http.Client{Timeout: settlementLimit})
 	if !c.Production() {
 		s.verifiers[sandboxCode] = hmacVerifier(c.SandboxSecret, now)
 	}

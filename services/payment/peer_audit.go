@@ -36,6 +36,9 @@ func (from origin) actor(provider string) *auditv1.Event_Actor {
 	if from.by == byUser {
 		return &auditv1.Event_Actor{Type: "user", Id: id.Format("usr", from.userID)}
 	}
+	if from.by == byClock {
+		return &auditv1.Event_Actor{Type: "service", Id: "payment"}
+	}
 	return &auditv1.Event_Actor{Type: "provider", Id: provider}
 }
 

@@ -110,6 +110,7 @@ func (s *Stack) own(env map[string]string, name string) {
 			"PHONEPE_CLIENT_ID": s.sec.PhonePeClientID, "PHONEPE_CLIENT_SECRET": s.sec.PhonePeSecret, "PHONEPE_MERCHANT_ID": s.sec.PhonePeClientID,
 			"PHONEPE_WEBHOOK_USERNAME": s.sec.Webhooks.PhonePe.Username, "PHONEPE_WEBHOOK_PASSWORD": s.sec.Webhooks.PhonePe.Password,
 			"SANDBOX_WEBHOOK_SECRET": s.sec.Webhooks.Sandbox, "PUBLIC_URL": s.url(),
+			"SETTLEMENT_URL": "http://" + local(s.SandboxPort) + "/bank/settlement?date={date}&provider={provider}",
 		})
 	}
 }
