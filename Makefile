@@ -6,13 +6,14 @@ MODS    = $(shell go list -m -f '{{.Dir}}')
 
 BUF_VERSION  := 1.75.0
 LINT_VERSION := v2.15.0
+GREMLINS_VERSION := v0.6.0
 
 # One set of flags for every build: a second set would compile the world twice.
 export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e bench lint proto proto-check islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e bench lint mutate proto proto-check islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ proto-check: need-go $(BIN)/buf ## Fail if generated code is stale or a contract
 	@buf lint
 	@! git cat-file -e '$(BASE):proto/manas' 2>/dev/null || buf breaking --against '.git#ref=$(BASE)'
 
+mutate: need-go $(BIN)/gremlins ## Change the money's pure packages and see whether their tests notice (90 % must be)
+	@go run ./deploy/cmd/mutate -gremlins $(BIN)/gremlins $(or $(PACKAGES),pkg/money services/payment/factstate services/payment/ledger services/payment/signature services/subscription/gst services/subscription/period)
+
 islands: need-go ## Build each module alone: nobody reaches past their go.mod
 	@for m in $(MODS); do echo "$$m"; (cd "$$m" && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff) || exit 1; done
 
@@ -88,3 +92,7 @@ $(BIN)/buf: | need-go
 $(BIN)/golangci-lint: | need-go
 	@echo "building golangci-lint $(LINT_VERSION), some minutes the first time…" >&2
 	@GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+$(BIN)/gremlins: | need-go
+	@echo "building gremlins $(GREMLINS_VERSION)…" >&2
+	@GOBIN=$(BIN) go install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS_VERSION)

@@ -55,7 +55,7 @@ func (m Money) Add(o Money) (Money, error) {
 		return Money{}, fmt.Errorf("add %s to %s: %w", o, m, ErrCurrency)
 	}
 	sum := m.Minor + o.Minor
-	if (sum > m.Minor) != (o.Minor > 0) && o.Minor != 0 {
+	if (m.Minor^sum)&(o.Minor^sum) < 0 { // both signs differ from the sum's
 		return Money{}, fmt.Errorf("add %s to %s: %w", o, m, ErrOverflow)
 	}
 	return Of(sum, m.Currency), nil
@@ -75,7 +75,7 @@ func (m Money) Sub(o Money) (Money, error) {
 		return Money{}, fmt.Errorf("take %s from %s: %w", o, m, ErrCurrency)
 	}
 	diff := m.Minor - o.Minor
-	if (diff < m.Minor) != (o.Minor > 0) && o.Minor != 0 {
+	if (m.Minor^o.Minor)&(m.Minor^diff) < 0 {
 		return Money{}, fmt.Errorf("take %s from %s: %w", o, m, ErrOverflow)
 	}
 	return Of(diff, m.Currency), nil

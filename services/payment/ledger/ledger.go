@@ -5,7 +5,6 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/google/uuid"
 )
@@ -88,10 +87,11 @@ func (j Journal) Check() error {
 		if p.AmountMinor == 0 || p.Account == "" {
 			return fmt.Errorf("book %s: %w: a posting of nothing", j.Ref, ErrUnbalanced)
 		}
-		if p.AmountMinor > 0 && sum > math.MaxInt64-p.AmountMinor || p.AmountMinor < 0 && sum < math.MinInt64-p.AmountMinor {
+		next := sum + p.AmountMinor
+		if (sum^next)&(p.AmountMinor^next) < 0 { // both signs differ from the sum's
 			return fmt.Errorf("book %s: %w: overflow", j.Ref, ErrUnbalanced)
 		}
-		sum += p.AmountMinor
+		sum = next
 	}
 	if len(j.Postings) < 2 || sum != 0 {
 		return fmt.Errorf("book %s: %w: off by %d", j.Ref, ErrUnbalanced, sum)

@@ -45,6 +45,7 @@ func TestUnbalanced(t *testing.T) {
 	for _, in := range []Total{
 		{},
 		{AmountMinor: 100},
+		{TaxableMinor: 1, RoundOffMinor: -1}, // of nothing
 		{AmountMinor: 100, TaxableMinor: 99},
 		{AmountMinor: -100, TaxableMinor: -100},
 		{AmountMinor: 100, TaxableMinor: 200, CGSTMinor: -100},

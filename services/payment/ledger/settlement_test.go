@@ -41,6 +41,7 @@ func TestSettlement(t *testing.T) {
 		{MovedIn, -29900, 0, 0, -29900, "INR"},
 		{MovedIn, 100, -1, 0, 101, "INR"},
 		{MovedBack, 100, 0, 0, 100, "INR"},
+		{MovedIn, 0, 5, 0, -5, "INR"}, // of nothing
 	} {
 		if _, err := Settlement("phonepe", "T1", in); !errors.Is(err, ErrUnbalanced) {
 			t.Errorf("%+v: %v", in, err)
