@@ -75,7 +75,7 @@ func pin(ctx context.Context, dir, like string) error {
 		if err != nil {
 			return fmt.Errorf("read the versions: %w", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil { //nolint:gosec // in a folder of our making
 			return fmt.Errorf("write the versions: %w", err)
 		}
 	}
@@ -92,7 +92,7 @@ func pin(ctx context.Context, dir, like string) error {
 }
 
 func command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, name, args...)
+	c := exec.CommandContext(ctx, name, args...) //nolint:gosec // what the Makefile names
 	c.Dir, c.Stdout, c.Stderr = dir, os.Stdout, os.Stderr
 	c.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 	return c

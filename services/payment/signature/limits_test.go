@@ -13,7 +13,7 @@ import (
 // The limits themselves are inside; one more is outside, on both sides.
 // money.md B56
 func TestLimits(t *testing.T) {
-	const secret = "secret"
+	const secret = "another secret"
 	now, body := time.UnixMilli(1_800_000_000_000), []byte(`{}`)
 	sandbox := func(off time.Duration) bool {
 		stamp := strconv.FormatInt(now.Add(off).UnixMilli(), 10)
