@@ -83,6 +83,12 @@ func registrations() []registration {
 			},
 		},
 		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_purchase_proto, "PurchaseService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterPurchaseServiceHandlerClient(ctx, m, subscriptionv1.NewPurchaseServiceClient(cc))
+			},
+		},
+		{
 			"payment", service(paymentv1.File_manas_payment_v1_payment_proto, "PaymentService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return paymentv1.RegisterPaymentServiceHandlerClient(ctx, m, paymentv1.NewPaymentServiceClient(cc))

@@ -32,6 +32,7 @@ type newPayment struct {
 	Currency                           string
 	TaxableMinor, CGSTMinor, SGSTMinor int64
 	IGSTMinor, RoundOffMinor           int64
+	Metadata                           map[string]string // the customer's client's
 }
 
 // create opens a payment, or finds the one of the same request and makes good

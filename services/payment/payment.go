@@ -109,6 +109,7 @@ type Service struct {
 	settlements map[string]settler
 	expected    time.Time // the day whose settlements have rows; only reconcile knows it
 	nextLook    time.Time // likewise
+	shop        shopPeer  // knows what things cost
 	sweeps      sweepMetrics
 	nextSweep   time.Time // only sweep knows it
 	nextFull    time.Time // likewise
@@ -154,6 +155,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("dial audit: %w", err)
 	}
 	s := New(c, db, p.IDs, p.Now)
+	s.shop = newShopPeer(subscription)
 	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity, s.sweeps.violations, s.sweeps.finished} {
 		if err := p.Registry.Register(m); err != nil {
 			return fmt.Errorf("register metrics: %w", err)

@@ -120,6 +120,7 @@ func packAll(list []payment) []*paymentv1.Payment {
 func pack(p payment) *paymentv1.Payment {
 	m := &paymentv1.Payment{
 		Id: id.Format("pay", p.ID), State: packState(p.State), Provider: p.Provider, Purpose: p.Purpose,
+		ProductCode: p.ProductCode, Metadata: p.Metadata,
 		Amount:          &typev1.Money{CurrencyCode: p.Currency, AmountMinor: p.AmountMinor},
 		RefundedAmount:  &typev1.Money{CurrencyCode: p.Currency, AmountMinor: p.RefundedMinor},
 		MerchantOrderId: p.MerchantOrderID, CreatedAt: timestamppb.New(p.CreatedAt),

@@ -35,6 +35,18 @@ func (s *internalServer) CreatePayment(ctx context.Context, r *paymentv1.CreateP
 	return &paymentv1.CreatePaymentResponse{Payment: pack(p)}, nil
 }
 
+func (s *internalServer) FindPayment(ctx context.Context, r *paymentv1.FindPaymentRequest) (*paymentv1.FindPaymentResponse, error) {
+	requestID, err := parseUUID("requestId", r.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.paymentOfRequest(ctx, requestID)
+	if err != nil {
+		return nil, err
+	}
+	return &paymentv1.FindPaymentResponse{Payment: pack(p)}, nil
+}
+
 func (s *internalServer) ReceiveEvent(ctx context.Context, r *paymentv1.ReceiveEventRequest) (*paymentv1.ReceiveEventResponse, error) {
 	duplicate, err := s.receive(ctx, r.GetProvider(), r.GetHeaders(), r.GetBody())
 	if err != nil {

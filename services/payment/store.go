@@ -30,6 +30,8 @@ type payment struct {
 	RequestID       uuid.UUID
 	UserID          uuid.UUID
 	Purpose         string
+	ProductCode     string
+	Metadata        map[string]string
 	AmountMinor     int64
 	Currency        string
 	TaxableMinor    int64
@@ -64,7 +66,7 @@ type attempt struct {
 }
 
 const paymentColumns = `
-SELECT p.id, p.request_id, p.user_id, p.purpose, p.amount_minor, p.currency, p.taxable_minor, p.cgst_minor, p.sgst_minor,
+SELECT p.id, p.request_id, p.user_id, p.purpose, p.product_code, p.metadata, p.amount_minor, p.currency, p.taxable_minor, p.cgst_minor, p.sgst_minor,
        p.igst_minor, p.round_off_minor, p.provider, p.state, p.captured_minor, p.refunded_minor, p.method, p.failure_code,
        p.paid_at, p.version, p.created_at, a.merchant_order_id,
        CASE WHEN p.state = 'PENDING' AND a.state = 'pending' AND a.expires_at > @now THEN a.redirect_url ELSE '' END AS redirect_url
@@ -98,6 +100,14 @@ func (s *Service) paymentsOfUser(ctx context.Context, userID, before uuid.UUID, 
 	return all[payment](ctx, s.db.Pool, selectPaymentsOfUser, pgx.StrictNamedArgs{
 		"user_id": userID, "before": before, "limit": limit, "now": s.now(),
 	})
+}
+
+const selectPaymentOfRequest = paymentColumns + `
+ WHERE p.request_id = @request_id`
+
+// paymentOfRequest reads the payment of an order; NOT_FOUND when there is none.
+func (s *Service) paymentOfRequest(ctx context.Context, requestID uuid.UUID) (payment, error) {
+	return one[payment](ctx, s.db.Pool, selectPaymentOfRequest, pgx.StrictNamedArgs{"request_id": requestID, "now": s.now()})
 }
 
 const countPaymentsOfUser = `SELECT count(*) FROM payment.payment WHERE user_id = @user_id`

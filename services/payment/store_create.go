@@ -14,9 +14,9 @@ import (
 
 const insertPayment = `
 INSERT INTO payment.payment (id, request_id, user_id, purpose, product_code, amount_minor, currency, taxable_minor, cgst_minor,
-                             sgst_minor, igst_minor, round_off_minor, provider, state, created_at, updated_at)
+                             sgst_minor, igst_minor, round_off_minor, provider, metadata, state, created_at, updated_at)
 VALUES (@id, @request_id, @user_id, @purpose, @product_code, @amount_minor, @currency, @taxable_minor, @cgst_minor,
-        @sgst_minor, @igst_minor, @round_off_minor, @provider, 'CREATED', @now, @now)
+        @sgst_minor, @igst_minor, @round_off_minor, @provider, @metadata, 'CREATED', @now, @now)
     ON CONFLICT (request_id) DO NOTHING`
 
 const insertAttempt = `
@@ -38,7 +38,7 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 		n, err := exec(ctx, tx, insertPayment, pgx.StrictNamedArgs{
 			"id": paymentID, "request_id": in.RequestID, "user_id": in.UserID, "purpose": in.Purpose, "product_code": in.ProductCode,
 			"amount_minor": in.AmountMinor, "currency": in.Currency, "taxable_minor": in.TaxableMinor, "cgst_minor": in.CGSTMinor,
-			"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "now": now,
+			"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata), "now": now,
 		})
 		if err != nil {
 			return err
@@ -62,6 +62,14 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 		return uuid.Nil, fmt.Errorf("insert payment: %w", err)
 	}
 	return paymentID, nil
+}
+
+// orEmpty is for a column that is never null.
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }
 
 func (s *Service) insertAttempt(ctx context.Context, tx pgx.Tx, paymentID uuid.UUID, no int) error {

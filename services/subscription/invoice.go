@@ -13,7 +13,8 @@ import (
 type invoice struct {
 	ID             uuid.UUID
 	UserID         uuid.UUID
-	SubscriptionID uuid.UUID
+	SubscriptionID *uuid.UUID // this or PurchaseID
+	PurchaseID     *uuid.UUID
 	PaymentID      uuid.UUID
 	State          string
 	Number         string
@@ -51,7 +52,7 @@ func split(pr price) gst.Split {
 func (s *Service) bill(sub subscription, paymentID uuid.UUID, now time.Time) invoice {
 	tax := split(sub.price())
 	return invoice{
-		ID: s.ids.New(), UserID: sub.UserID, SubscriptionID: sub.ID, PaymentID: paymentID,
+		ID: s.ids.New(), UserID: sub.UserID, SubscriptionID: &sub.ID, PaymentID: paymentID,
 		State: "PAID", PlaceOfSupply: s.supplier.State, Currency: sub.Currency,
 		Lines: []invoiceLine{{
 			Description: sub.PlanName + " (" + cycleWords(sub.Cycle) + ")", SACCode: sub.SACCode, AmountMinor: sub.TotalMinor,

@@ -56,6 +56,20 @@ func audit(ctx context.Context, action string, by actor, sub subscription, now t
 	return outbox.Event{Key: user, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
 }
 
+// auditPurchase is the event of something bought once.
+func auditPurchase(ctx context.Context, action string, by actor, pur purchase, now time.Time, changes ...change) outbox.Event {
+	e := audit(ctx, action, by, subscription{UserID: pur.UserID}, now, changes...)
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Targets[0] = &auditv1.Event_Target{Type: "purchase", Id: id.Format("pur", pur.ID)}
+	}
+	return e
+}
+
+// alsoPaid adds the payment that the act was upon.
+func alsoPaid(e outbox.Event, paymentID uuid.UUID) outbox.Event {
+	return also(e, "payment", "pay", paymentID)
+}
+
 // also adds something else the act was upon.
 func also(e outbox.Event, kind, prefix string, target uuid.UUID) outbox.Event {
 	if ev, ok := e.Payload.(*auditv1.Event); ok {

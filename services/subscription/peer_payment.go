@@ -41,10 +41,26 @@ func (p paymentPeer) open(ctx context.Context, sub subscription, provider string
 	if err != nil {
 		return payment{}, fmt.Errorf("open payment of order %s: %w", sub.ID, fail.FromError(err))
 	}
-	m := r.GetPayment()
+	return unpackPayment(r.GetPayment())
+}
+
+// find reads the payment of an order; errNone when none was opened.
+func (p paymentPeer) find(ctx context.Context, orderID uuid.UUID) (payment, error) {
+	r, err := p.client.FindPayment(ctx, &paymentv1.FindPaymentRequest{RequestId: orderID[:]})
+	if err != nil {
+		err = fail.FromError(err)
+		if fail.Is(err, fail.NotFound) {
+			return payment{}, errNone
+		}
+		return payment{}, fmt.Errorf("find payment of order %s: %w", orderID, err)
+	}
+	return unpackPayment(r.GetPayment())
+}
+
+func unpackPayment(m *paymentv1.Payment) (payment, error) {
 	payID, err := id.Parse("pay", m.GetId())
 	if err != nil {
-		return payment{}, fmt.Errorf("payment of order %s: %w", sub.ID, err)
+		return payment{}, fmt.Errorf("unpack payment: %w", err)
 	}
 	return payment{
 		ID: payID, State: m.GetState().String(), RedirectURL: m.GetRedirectUrl(),

@@ -21,6 +21,8 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterSubscriptionServiceServer(g, &publicServer{Service: s})
 	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
+	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
+	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
@@ -64,6 +66,13 @@ func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) erro
 		return err
 	}
 	by := serviceActor("payment")
+	pur, err := s.purchase(ctx, tx, c.OrderID)
+	if err == nil {
+		return s.onPurchasePayment(ctx, tx, pur, m.GetState(), c, by)
+	}
+	if !errors.Is(err, errNone) {
+		return err
+	}
 	switch m.GetState() {
 	case paymentv1.Payment_SUCCEEDED:
 		return s.activate(ctx, tx, c, by)
@@ -75,5 +84,16 @@ func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) erro
 		return err
 	default:
 		return nil // on its way, or money that went back
+	}
+}
+
+func (s *Service) onPurchasePayment(ctx context.Context, tx txn, pur purchase, state paymentv1.Payment_State, c capture, by actor) error {
+	switch state {
+	case paymentv1.Payment_SUCCEEDED:
+		return s.deliver(ctx, tx, pur, c, by)
+	case paymentv1.Payment_FAILED, paymentv1.Payment_EXPIRED, paymentv1.Payment_CANCELLED:
+		return s.lapsePurchase(ctx, tx, pur.ID, by)
+	default:
+		return nil
 	}
 }

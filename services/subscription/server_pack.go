@@ -83,7 +83,14 @@ func packInvoice(v invoice) *subscriptionv1.Invoice {
 		State:   subscriptionv1.Invoice_State(subscriptionv1.Invoice_State_value[v.State]),
 		Taxable: money(v.Currency, v.TaxableMinor), Cgst: money(v.Currency, v.CGSTMinor), Sgst: money(v.Currency, v.SGSTMinor),
 		Igst: money(v.Currency, v.IGSTMinor), RoundOff: money(v.Currency, v.RoundOffMinor), Total: money(v.Currency, v.TotalMinor),
-		IssuedAt: timestamppb.New(v.IssuedAt), SubscriptionId: id.Format("sub", v.SubscriptionID), PaymentId: id.Format("pay", v.PaymentID),
+		IssuedAt: timestamppb.New(v.IssuedAt), PaymentId: id.Format("pay", v.PaymentID),
+	}
+	if v.SubscriptionID != nil {
+		m.SubscriptionId = id.Format("sub", *v.SubscriptionID)
+	}
+	if v.PurchaseID != nil {
+		pur := id.Format("pur", *v.PurchaseID)
+		m.PurchaseId = &pur
 	}
 	for _, l := range v.Lines {
 		m.Lines = append(m.Lines, &subscriptionv1.Invoice_Line{

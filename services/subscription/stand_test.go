@@ -60,6 +60,8 @@ type stand struct {
 	admin   subscriptionv1.SubscriptionInternalServiceClient
 	auth    eventv1.EventInboxServiceClient
 	payment eventv1.EventInboxServiceClient
+	shop    subscriptionv1.PurchaseInternalServiceClient // as payment sees it
+	kept    subscriptionv1.PurchaseServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -95,6 +97,8 @@ func newStand(t *testing.T) *stand {
 		admin:   subscriptionv1.NewSubscriptionInternalServiceClient(as("admin")),
 		auth:    eventv1.NewEventInboxServiceClient(as("auth")),
 		payment: eventv1.NewEventInboxServiceClient(as("payment")),
+		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
+		kept:    subscriptionv1.NewPurchaseServiceClient(as("gateway")),
 	}
 }
 
@@ -124,6 +128,19 @@ func (f *fakePayment) CreatePayment(_ context.Context, r *paymentv1.CreatePaymen
 		}
 	}
 	return &paymentv1.CreatePaymentResponse{Payment: proto.CloneOf(f.payments[key])}, nil
+}
+
+func (f *fakePayment) FindPayment(_ context.Context, r *paymentv1.FindPaymentRequest) (*paymentv1.FindPaymentResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, fail.New(fail.Unavailable, "not now")
+	}
+	p := f.payments[string(r.GetRequestId())]
+	if p == nil {
+		return nil, fail.New(fail.NotFound, "there is no such payment")
+	}
+	return &paymentv1.FindPaymentResponse{Payment: proto.CloneOf(p)}, nil
 }
 
 func (f *fakePayment) set(do func(f *fakePayment)) {

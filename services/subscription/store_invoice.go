@@ -15,9 +15,9 @@ RETURNING n.last`
 
 const insertInvoice = `
 INSERT INTO subscription.invoice
-       (id, user_id, subscription_id, payment_id, state, number, supplier_gstin, supplier_state, place_of_supply, currency,
+       (id, user_id, subscription_id, purchase_id, payment_id, state, number, supplier_gstin, supplier_state, place_of_supply, currency,
         lines, taxable_minor, cgst_minor, sgst_minor, igst_minor, round_off_minor, total_minor, issued_at)
-VALUES (@id, @user_id, @subscription_id, @payment_id, @state, @number, @supplier_gstin, @supplier_state, @place_of_supply, @currency,
+VALUES (@id, @user_id, @subscription_id, @purchase_id, @payment_id, @state, @number, @supplier_gstin, @supplier_state, @place_of_supply, @currency,
         @lines, @taxable_minor, @cgst_minor, @sgst_minor, @igst_minor, @round_off_minor, @total_minor, @issued_at)`
 
 // issue numbers the invoice and writes it. The series' row stays locked until
@@ -32,7 +32,7 @@ func (s *Service) issue(ctx context.Context, tx txn, inv invoice, fy string) err
 		return err
 	}
 	_, err = exec(ctx, tx, "insert invoice", insertInvoice, args{
-		"id": inv.ID, "user_id": inv.UserID, "subscription_id": inv.SubscriptionID, "payment_id": inv.PaymentID,
+		"id": inv.ID, "user_id": inv.UserID, "subscription_id": inv.SubscriptionID, "purchase_id": inv.PurchaseID, "payment_id": inv.PaymentID,
 		"state": inv.State, "number": inv.Number, "supplier_gstin": s.supplier.GSTIN, "supplier_state": s.supplier.State,
 		"place_of_supply": inv.PlaceOfSupply, "currency": inv.Currency, "lines": inv.Lines,
 		"taxable_minor": inv.TaxableMinor, "cgst_minor": inv.CGSTMinor, "sgst_minor": inv.SGSTMinor, "igst_minor": inv.IGSTMinor,
@@ -42,7 +42,7 @@ func (s *Service) issue(ctx context.Context, tx txn, inv invoice, fy string) err
 }
 
 const invoiceRows = `
-SELECT id, user_id, subscription_id, payment_id, state, number, place_of_supply, currency, lines,
+SELECT id, user_id, subscription_id, purchase_id, payment_id, state, number, place_of_supply, currency, lines,
        taxable_minor, cgst_minor, sgst_minor, igst_minor, round_off_minor, total_minor, issued_at
   FROM subscription.invoice`
 

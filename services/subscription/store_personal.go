@@ -14,6 +14,7 @@ const selectPersonalData = `
 SELECT jsonb_build_object(
     'subscriptions', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.id), '[]') FROM subscription.subscription AS s WHERE s.user_id = @id),
     'invoices', (SELECT coalesce(jsonb_agg(to_jsonb(i) ORDER BY i.id), '[]') FROM subscription.invoice AS i WHERE i.user_id = @id),
+    'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM subscription.purchase AS p WHERE p.user_id = @id),
     'entitlements', (SELECT to_jsonb(e) FROM subscription.entitlement_set AS e WHERE e.user_id = @id),
     'usage', (SELECT coalesce(jsonb_agg(to_jsonb(u) ORDER BY u.feature, u.period_start), '[]') FROM subscription.usage_counter AS u WHERE u.user_id = @id)
 )::text`

@@ -31,6 +31,9 @@ var queries = map[string]string{
 	"insertInvoice": insertInvoice, "invoiceRows": invoiceRows, "selectInvoice": selectInvoice,
 	"selectInvoices": selectInvoices, "countInvoices": countInvoices, "invoiced": invoiced,
 	"selectPersonalData": selectPersonalData,
+	"purchaseRows":       purchaseRows, "selectPurchase": selectPurchase, "selectOpenPurchase": selectOpenPurchase, "selectPurchases": selectPurchases,
+	"insertPurchase": insertPurchase, "payPurchase": payPurchase, "expirePurchase": expirePurchase,
+	"selectDuePurchases": selectDuePurchases, "postponePurchase": postponePurchase,
 }
 
 func TestQueriesPrepare(t *testing.T) {

@@ -39,14 +39,18 @@ func (s *Service) sweepForever(ctx context.Context) error {
 func (s *Service) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
+	return errors.Join(s.sweepAll(ctx, s.due, s.sweepOne), s.sweepAll(ctx, s.duePurchases, s.sweepPurchase))
+}
+
+func (s *Service) sweepAll(ctx context.Context, due func(context.Context, time.Time, int) ([]dueRow, error), do func(context.Context, uuid.UUID) error) error {
 	for {
-		list, err := s.due(ctx, s.now(), sweepBatch)
+		list, err := due(ctx, s.now(), sweepBatch)
 		if err != nil {
 			return err
 		}
 		var errs []error
 		for _, d := range list { // one that cannot be done must not hold up the rest
-			if err := s.sweepOne(ctx, d.ID); err != nil {
+			if err := do(ctx, d.ID); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -74,11 +78,10 @@ func (s *Service) sweepOne(ctx context.Context, subID uuid.UUID) error {
 // sweepPending ends an order nobody paid. While payment does not know whether
 // money will come, the order stays open.
 func (s *Service) sweepPending(ctx context.Context, sub subscription) error {
-	if sub.PaymentID == nil { // the customer never learned where to pay
-		return s.abandon(ctx, sub.ID, "never paid", serviceActor(schema))
-	}
-	pay, err := s.payment.open(ctx, sub, defaultProvider)
+	pay, err := s.payment.find(ctx, sub.ID)
 	switch {
+	case errors.Is(err, errNone): // the customer never learned where to pay
+		return s.abandon(ctx, sub.ID, "never paid", serviceActor(schema))
 	case err != nil:
 		zerolog.Ctx(ctx).Warn().Err(err).Stringer("subscription_id", sub.ID).Msg("payment does not answer")
 		return s.postpone(ctx, sub.ID, s.now().Add(askSoon))

@@ -122,8 +122,12 @@ type Payment struct {
 	PaidAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
 	// Where the customer pays, while that is open.
 	RedirectUrl *string `protobuf:"bytes,11,opt,name=redirect_url,json=redirectUrl,proto3,oneof" json:"redirect_url,omitempty"`
-	// What it is for, such as subscription.
-	Purpose       string `protobuf:"bytes,12,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// What it is for: subscription or product.
+	Purpose string `protobuf:"bytes,12,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Plan or product code.
+	ProductCode string `protobuf:"bytes,13,opt,name=product_code,json=productCode,proto3" json:"product_code,omitempty"`
+	// What the customer's client wrote at its start.
+	Metadata      map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +244,20 @@ func (x *Payment) GetPurpose() string {
 		return x.Purpose
 	}
 	return ""
+}
+
+func (x *Payment) GetProductCode() string {
+	if x != nil {
+		return x.ProductCode
+	}
+	return ""
+}
+
+func (x *Payment) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
 }
 
 // ListPaymentsRequest pages through one's own payments.
@@ -453,6 +471,135 @@ func (x *GetPaymentResponse) GetPayment() *Payment {
 	return nil
 }
 
+// StartPaymentRequest says what is bought. What it costs and who gets the money
+// is not the client's to say.
+type StartPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// subscription: a plan, or a product that renews or lasts. product: any product.
+	Purpose string `protobuf:"bytes,1,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Plan or product code.
+	ProductCode string `protobuf:"bytes,2,opt,name=product_code,json=productCode,proto3" json:"product_code,omitempty"`
+	// How often; may be left out where there is one price.
+	Cycle string `protobuf:"bytes,3,opt,name=cycle,proto3" json:"cycle,omitempty"`
+	// Provider code; empty is phonepe.
+	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The client's own notes, answered with the payment.
+	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartPaymentRequest) Reset() {
+	*x = StartPaymentRequest{}
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartPaymentRequest) ProtoMessage() {}
+
+func (x *StartPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartPaymentRequest.ProtoReflect.Descriptor instead.
+func (*StartPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StartPaymentRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *StartPaymentRequest) GetProductCode() string {
+	if x != nil {
+		return x.ProductCode
+	}
+	return ""
+}
+
+func (x *StartPaymentRequest) GetCycle() string {
+	if x != nil {
+		return x.Cycle
+	}
+	return ""
+}
+
+func (x *StartPaymentRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *StartPaymentRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// StartPaymentResponse is the payment and where to pay.
+type StartPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Payment       *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartPaymentResponse) Reset() {
+	*x = StartPaymentResponse{}
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartPaymentResponse) ProtoMessage() {}
+
+func (x *StartPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartPaymentResponse.ProtoReflect.Descriptor instead.
+func (*StartPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StartPaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
 // SyncPaymentRequest names a payment.
 type SyncPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -464,7 +611,7 @@ type SyncPaymentRequest struct {
 
 func (x *SyncPaymentRequest) Reset() {
 	*x = SyncPaymentRequest{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[5]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +623,7 @@ func (x *SyncPaymentRequest) String() string {
 func (*SyncPaymentRequest) ProtoMessage() {}
 
 func (x *SyncPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[5]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +636,7 @@ func (x *SyncPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncPaymentRequest.ProtoReflect.Descriptor instead.
 func (*SyncPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{5}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncPaymentRequest) GetId() string {
@@ -510,7 +657,7 @@ type SyncPaymentResponse struct {
 
 func (x *SyncPaymentResponse) Reset() {
 	*x = SyncPaymentResponse{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[6]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +669,7 @@ func (x *SyncPaymentResponse) String() string {
 func (*SyncPaymentResponse) ProtoMessage() {}
 
 func (x *SyncPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[6]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +682,7 @@ func (x *SyncPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncPaymentResponse.ProtoReflect.Descriptor instead.
 func (*SyncPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{6}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncPaymentResponse) GetPayment() *Payment {
@@ -568,7 +715,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[7]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +727,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[7]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +740,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{7}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreatePaymentRequest) GetRequestId() []byte {
@@ -656,7 +803,7 @@ type CreatePaymentResponse struct {
 
 func (x *CreatePaymentResponse) Reset() {
 	*x = CreatePaymentResponse{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[8]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +815,7 @@ func (x *CreatePaymentResponse) String() string {
 func (*CreatePaymentResponse) ProtoMessage() {}
 
 func (x *CreatePaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[8]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,10 +828,102 @@ func (x *CreatePaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentResponse.ProtoReflect.Descriptor instead.
 func (*CreatePaymentResponse) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{8}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreatePaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+// FindPaymentRequest names an order.
+type FindPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes: the order's id, as in CreatePaymentRequest.
+	RequestId     []byte `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindPaymentRequest) Reset() {
+	*x = FindPaymentRequest{}
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindPaymentRequest) ProtoMessage() {}
+
+func (x *FindPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindPaymentRequest.ProtoReflect.Descriptor instead.
+func (*FindPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FindPaymentRequest) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
+// FindPaymentResponse holds the payment.
+type FindPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	Payment       *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindPaymentResponse) Reset() {
+	*x = FindPaymentResponse{}
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindPaymentResponse) ProtoMessage() {}
+
+func (x *FindPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindPaymentResponse.ProtoReflect.Descriptor instead.
+func (*FindPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FindPaymentResponse) GetPayment() *Payment {
 	if x != nil {
 		return x.Payment
 	}
@@ -706,7 +945,7 @@ type ReceiveEventRequest struct {
 
 func (x *ReceiveEventRequest) Reset() {
 	*x = ReceiveEventRequest{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[9]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +957,7 @@ func (x *ReceiveEventRequest) String() string {
 func (*ReceiveEventRequest) ProtoMessage() {}
 
 func (x *ReceiveEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[9]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +970,7 @@ func (x *ReceiveEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveEventRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveEventRequest) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{9}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReceiveEventRequest) GetProvider() string {
@@ -766,7 +1005,7 @@ type ReceiveEventResponse struct {
 
 func (x *ReceiveEventResponse) Reset() {
 	*x = ReceiveEventResponse{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[10]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +1017,7 @@ func (x *ReceiveEventResponse) String() string {
 func (*ReceiveEventResponse) ProtoMessage() {}
 
 func (x *ReceiveEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[10]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +1030,7 @@ func (x *ReceiveEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveEventResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveEventResponse) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{10}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReceiveEventResponse) GetDuplicate() bool {
@@ -816,7 +1055,7 @@ type ListUserPaymentsRequest struct {
 
 func (x *ListUserPaymentsRequest) Reset() {
 	*x = ListUserPaymentsRequest{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[11]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1067,7 @@ func (x *ListUserPaymentsRequest) String() string {
 func (*ListUserPaymentsRequest) ProtoMessage() {}
 
 func (x *ListUserPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[11]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1080,7 @@ func (x *ListUserPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUserPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListUserPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{11}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListUserPaymentsRequest) GetUserId() []byte {
@@ -878,7 +1117,7 @@ type ListUserPaymentsResponse struct {
 
 func (x *ListUserPaymentsResponse) Reset() {
 	*x = ListUserPaymentsResponse{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[12]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1129,7 @@ func (x *ListUserPaymentsResponse) String() string {
 func (*ListUserPaymentsResponse) ProtoMessage() {}
 
 func (x *ListUserPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[12]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1142,7 @@ func (x *ListUserPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUserPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListUserPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{12}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListUserPaymentsResponse) GetPayments() []*Payment {
@@ -945,7 +1184,7 @@ type PaymentStateChanged struct {
 
 func (x *PaymentStateChanged) Reset() {
 	*x = PaymentStateChanged{}
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[13]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1196,7 @@ func (x *PaymentStateChanged) String() string {
 func (*PaymentStateChanged) ProtoMessage() {}
 
 func (x *PaymentStateChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_payment_v1_payment_proto_msgTypes[13]
+	mi := &file_manas_payment_v1_payment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1209,7 @@ func (x *PaymentStateChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentStateChanged.ProtoReflect.Descriptor instead.
 func (*PaymentStateChanged) Descriptor() ([]byte, []int) {
-	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{13}
+	return file_manas_payment_v1_payment_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PaymentStateChanged) GetPaymentId() []byte {
@@ -1033,7 +1272,7 @@ var File_manas_payment_v1_payment_proto protoreflect.FileDescriptor
 
 const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\n" +
-	"\x1emanas/payment/v1/payment.proto\x12\x10manas.payment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xc1\x05\n" +
+	"\x1emanas/payment/v1/payment.proto\x12\x10manas.payment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xe6\x06\n" +
 	"\aPayment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.manas.payment.v1.Payment.StateR\x05state\x12,\n" +
@@ -1048,7 +1287,12 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\apaid_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12&\n" +
 	"\fredirect_url\x18\v \x01(\tH\x02R\vredirectUrl\x88\x01\x01\x12\x18\n" +
-	"\apurpose\x18\f \x01(\tR\apurpose\"\x95\x01\n" +
+	"\apurpose\x18\f \x01(\tR\apurpose\x12!\n" +
+	"\fproduct_code\x18\r \x01(\tR\vproductCode\x12C\n" +
+	"\bmetadata\x18\x0e \x03(\v2'.manas.payment.v1.Payment.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aCREATED\x10\x01\x12\v\n" +
@@ -1075,21 +1319,37 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x11GetPaymentRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"I\n" +
 	"\x12GetPaymentResponse\x123\n" +
+	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\x96\x03\n" +
+	"\x13StartPaymentRequest\x126\n" +
+	"\apurpose\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17R\fsubscriptionR\aproductR\apurpose\x12,\n" +
+	"\fproduct_code\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\vproductCode\x12M\n" +
+	"\x05cycle\x18\x03 \x01(\tB7\xbaH4r2R\x00R\aMONTHLYR\tQUARTERLYR\x06YEARLYR\bLIFETIMER\bONE_TIMER\x05cycle\x12#\n" +
+	"\bprovider\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\bprovider\x12h\n" +
+	"\bmetadata\x18\x05 \x03(\v23.manas.payment.v1.StartPaymentRequest.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x0f\"\x06r\x04\x10\x01\x18(*\x05r\x03\x18\x80\x02R\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"K\n" +
+	"\x14StartPaymentResponse\x123\n" +
 	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"/\n" +
 	"\x12SyncPaymentRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"J\n" +
 	"\x13SyncPaymentResponse\x123\n" +
-	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xcd\x02\n" +
+	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xd6\x02\n" +
 	"\x14CreatePaymentRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\trequestId\x12 \n" +
-	"\auser_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\x12-\n" +
-	"\apurpose\x18\x03 \x01(\tB\x13\xbaH\x10r\x0eR\fsubscriptionR\apurpose\x12*\n" +
+	"\auser_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\x126\n" +
+	"\apurpose\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17R\fsubscriptionR\aproductR\apurpose\x12*\n" +
 	"\fproduct_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\vproductCode\x124\n" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\x125\n" +
 	"\x03tax\x18\x06 \x01(\v2\x1b.manas.type.v1.TaxBreakdownB\x06\xbaH\x03\xc8\x01\x01R\x03tax\x12#\n" +
 	"\bprovider\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\bprovider\"L\n" +
 	"\x15CreatePaymentResponse\x123\n" +
+	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"<\n" +
+	"\x12FindPaymentRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\trequestId\"J\n" +
+	"\x13FindPaymentResponse\x123\n" +
 	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xef\x01\n" +
 	"\x13ReceiveEventRequest\x12%\n" +
 	"\bprovider\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\bprovider\x12\x1d\n" +
@@ -1118,14 +1378,16 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\x123\n" +
 	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x18\n" +
 	"\aversion\x18\a \x01(\x03R\aversion\x12!\n" +
-	"\ffailure_code\x18\b \x01(\tR\vfailureCode2\xda\x03\n" +
+	"\ffailure_code\x18\b \x01(\tR\vfailureCode2\x84\x05\n" +
 	"\x0ePaymentService\x12\x8a\x01\n" +
 	"\fListPayments\x12%.manas.payment.v1.ListPaymentsRequest\x1a&.manas.payment.v1.ListPaymentsResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/payments\x12\x92\x01\n" +
 	"\n" +
-	"GetPayment\x12#.manas.payment.v1.GetPaymentRequest\x1a$.manas.payment.v1.GetPaymentResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\apayment\x12\x15/api/v1/payments/{id}\x12\xa5\x01\n" +
-	"\vSyncPayment\x12$.manas.payment.v1.SyncPaymentRequest\x1a%.manas.payment.v1.SyncPaymentResponse\"I\xc2\xcb\x18\x1aj\apaymentx\x01\x1a\rpayments.read\x82\xd3\xe4\x93\x02%b\apayment\"\x1a/api/v1/payments/{id}/sync2\x8f\x03\n" +
+	"GetPayment\x12#.manas.payment.v1.GetPaymentRequest\x1a$.manas.payment.v1.GetPaymentResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\apayment\x12\x15/api/v1/payments/{id}\x12\xa7\x01\n" +
+	"\fStartPayment\x12%.manas.payment.v1.StartPaymentRequest\x1a&.manas.payment.v1.StartPaymentResponse\"H\xc2\xcb\x18 X\x01`\xc9\x01j\apaymentx\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02\x1e:\x01*b\apayment\"\x10/api/v1/payments\x12\xa5\x01\n" +
+	"\vSyncPayment\x12$.manas.payment.v1.SyncPaymentRequest\x1a%.manas.payment.v1.SyncPaymentResponse\"I\xc2\xcb\x18\x1aj\apaymentx\x01\x1a\rpayments.read\x82\xd3\xe4\x93\x02%b\apayment\"\x1a/api/v1/payments/{id}/sync2\x81\x04\n" +
 	"\x16PaymentInternalService\x12x\n" +
 	"\rCreatePayment\x12&.manas.payment.v1.CreatePaymentRequest\x1a'.manas.payment.v1.CreatePaymentResponse\"\x16\xc2\xcb\x18\x12*\fsubscriptionx\x01 \x01\x12p\n" +
+	"\vFindPayment\x12$.manas.payment.v1.FindPaymentRequest\x1a%.manas.payment.v1.FindPaymentResponse\"\x14\xc2\xcb\x18\x10*\fsubscription \x01\x12p\n" +
 	"\fReceiveEvent\x12%.manas.payment.v1.ReceiveEventRequest\x1a&.manas.payment.v1.ReceiveEventResponse\"\x11\xc2\xcb\x18\r*\agatewayx\x00 \x01\x12\x88\x01\n" +
 	"\x10ListUserPayments\x12).manas.payment.v1.ListUserPaymentsRequest\x1a*.manas.payment.v1.ListUserPaymentsResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manageBCZAgithub.com/manas360/platform/proto/gen/manas/payment/v1;paymentv1b\x06proto3"
 
@@ -1142,7 +1404,7 @@ func file_manas_payment_v1_payment_proto_rawDescGZIP() []byte {
 }
 
 var file_manas_payment_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_manas_payment_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_manas_payment_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_manas_payment_v1_payment_proto_goTypes = []any{
 	(Payment_State)(0),               // 0: manas.payment.v1.Payment.State
 	(*Payment)(nil),                  // 1: manas.payment.v1.Payment
@@ -1150,54 +1412,68 @@ var file_manas_payment_v1_payment_proto_goTypes = []any{
 	(*ListPaymentsResponse)(nil),     // 3: manas.payment.v1.ListPaymentsResponse
 	(*GetPaymentRequest)(nil),        // 4: manas.payment.v1.GetPaymentRequest
 	(*GetPaymentResponse)(nil),       // 5: manas.payment.v1.GetPaymentResponse
-	(*SyncPaymentRequest)(nil),       // 6: manas.payment.v1.SyncPaymentRequest
-	(*SyncPaymentResponse)(nil),      // 7: manas.payment.v1.SyncPaymentResponse
-	(*CreatePaymentRequest)(nil),     // 8: manas.payment.v1.CreatePaymentRequest
-	(*CreatePaymentResponse)(nil),    // 9: manas.payment.v1.CreatePaymentResponse
-	(*ReceiveEventRequest)(nil),      // 10: manas.payment.v1.ReceiveEventRequest
-	(*ReceiveEventResponse)(nil),     // 11: manas.payment.v1.ReceiveEventResponse
-	(*ListUserPaymentsRequest)(nil),  // 12: manas.payment.v1.ListUserPaymentsRequest
-	(*ListUserPaymentsResponse)(nil), // 13: manas.payment.v1.ListUserPaymentsResponse
-	(*PaymentStateChanged)(nil),      // 14: manas.payment.v1.PaymentStateChanged
-	nil,                              // 15: manas.payment.v1.ReceiveEventRequest.HeadersEntry
-	(*v1.Money)(nil),                 // 16: manas.type.v1.Money
-	(*timestamppb.Timestamp)(nil),    // 17: google.protobuf.Timestamp
-	(*v1.TaxBreakdown)(nil),          // 18: manas.type.v1.TaxBreakdown
+	(*StartPaymentRequest)(nil),      // 6: manas.payment.v1.StartPaymentRequest
+	(*StartPaymentResponse)(nil),     // 7: manas.payment.v1.StartPaymentResponse
+	(*SyncPaymentRequest)(nil),       // 8: manas.payment.v1.SyncPaymentRequest
+	(*SyncPaymentResponse)(nil),      // 9: manas.payment.v1.SyncPaymentResponse
+	(*CreatePaymentRequest)(nil),     // 10: manas.payment.v1.CreatePaymentRequest
+	(*CreatePaymentResponse)(nil),    // 11: manas.payment.v1.CreatePaymentResponse
+	(*FindPaymentRequest)(nil),       // 12: manas.payment.v1.FindPaymentRequest
+	(*FindPaymentResponse)(nil),      // 13: manas.payment.v1.FindPaymentResponse
+	(*ReceiveEventRequest)(nil),      // 14: manas.payment.v1.ReceiveEventRequest
+	(*ReceiveEventResponse)(nil),     // 15: manas.payment.v1.ReceiveEventResponse
+	(*ListUserPaymentsRequest)(nil),  // 16: manas.payment.v1.ListUserPaymentsRequest
+	(*ListUserPaymentsResponse)(nil), // 17: manas.payment.v1.ListUserPaymentsResponse
+	(*PaymentStateChanged)(nil),      // 18: manas.payment.v1.PaymentStateChanged
+	nil,                              // 19: manas.payment.v1.Payment.MetadataEntry
+	nil,                              // 20: manas.payment.v1.StartPaymentRequest.MetadataEntry
+	nil,                              // 21: manas.payment.v1.ReceiveEventRequest.HeadersEntry
+	(*v1.Money)(nil),                 // 22: manas.type.v1.Money
+	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*v1.TaxBreakdown)(nil),          // 24: manas.type.v1.TaxBreakdown
 }
 var file_manas_payment_v1_payment_proto_depIdxs = []int32{
 	0,  // 0: manas.payment.v1.Payment.state:type_name -> manas.payment.v1.Payment.State
-	16, // 1: manas.payment.v1.Payment.amount:type_name -> manas.type.v1.Money
-	16, // 2: manas.payment.v1.Payment.refunded_amount:type_name -> manas.type.v1.Money
-	17, // 3: manas.payment.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	17, // 4: manas.payment.v1.Payment.paid_at:type_name -> google.protobuf.Timestamp
-	1,  // 5: manas.payment.v1.ListPaymentsResponse.payments:type_name -> manas.payment.v1.Payment
-	1,  // 6: manas.payment.v1.GetPaymentResponse.payment:type_name -> manas.payment.v1.Payment
-	1,  // 7: manas.payment.v1.SyncPaymentResponse.payment:type_name -> manas.payment.v1.Payment
-	16, // 8: manas.payment.v1.CreatePaymentRequest.amount:type_name -> manas.type.v1.Money
-	18, // 9: manas.payment.v1.CreatePaymentRequest.tax:type_name -> manas.type.v1.TaxBreakdown
-	1,  // 10: manas.payment.v1.CreatePaymentResponse.payment:type_name -> manas.payment.v1.Payment
-	15, // 11: manas.payment.v1.ReceiveEventRequest.headers:type_name -> manas.payment.v1.ReceiveEventRequest.HeadersEntry
-	1,  // 12: manas.payment.v1.ListUserPaymentsResponse.payments:type_name -> manas.payment.v1.Payment
-	0,  // 13: manas.payment.v1.PaymentStateChanged.state:type_name -> manas.payment.v1.Payment.State
-	16, // 14: manas.payment.v1.PaymentStateChanged.amount:type_name -> manas.type.v1.Money
-	17, // 15: manas.payment.v1.PaymentStateChanged.paid_at:type_name -> google.protobuf.Timestamp
-	2,  // 16: manas.payment.v1.PaymentService.ListPayments:input_type -> manas.payment.v1.ListPaymentsRequest
-	4,  // 17: manas.payment.v1.PaymentService.GetPayment:input_type -> manas.payment.v1.GetPaymentRequest
-	6,  // 18: manas.payment.v1.PaymentService.SyncPayment:input_type -> manas.payment.v1.SyncPaymentRequest
-	8,  // 19: manas.payment.v1.PaymentInternalService.CreatePayment:input_type -> manas.payment.v1.CreatePaymentRequest
-	10, // 20: manas.payment.v1.PaymentInternalService.ReceiveEvent:input_type -> manas.payment.v1.ReceiveEventRequest
-	12, // 21: manas.payment.v1.PaymentInternalService.ListUserPayments:input_type -> manas.payment.v1.ListUserPaymentsRequest
-	3,  // 22: manas.payment.v1.PaymentService.ListPayments:output_type -> manas.payment.v1.ListPaymentsResponse
-	5,  // 23: manas.payment.v1.PaymentService.GetPayment:output_type -> manas.payment.v1.GetPaymentResponse
-	7,  // 24: manas.payment.v1.PaymentService.SyncPayment:output_type -> manas.payment.v1.SyncPaymentResponse
-	9,  // 25: manas.payment.v1.PaymentInternalService.CreatePayment:output_type -> manas.payment.v1.CreatePaymentResponse
-	11, // 26: manas.payment.v1.PaymentInternalService.ReceiveEvent:output_type -> manas.payment.v1.ReceiveEventResponse
-	13, // 27: manas.payment.v1.PaymentInternalService.ListUserPayments:output_type -> manas.payment.v1.ListUserPaymentsResponse
-	22, // [22:28] is the sub-list for method output_type
-	16, // [16:22] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	22, // 1: manas.payment.v1.Payment.amount:type_name -> manas.type.v1.Money
+	22, // 2: manas.payment.v1.Payment.refunded_amount:type_name -> manas.type.v1.Money
+	23, // 3: manas.payment.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	23, // 4: manas.payment.v1.Payment.paid_at:type_name -> google.protobuf.Timestamp
+	19, // 5: manas.payment.v1.Payment.metadata:type_name -> manas.payment.v1.Payment.MetadataEntry
+	1,  // 6: manas.payment.v1.ListPaymentsResponse.payments:type_name -> manas.payment.v1.Payment
+	1,  // 7: manas.payment.v1.GetPaymentResponse.payment:type_name -> manas.payment.v1.Payment
+	20, // 8: manas.payment.v1.StartPaymentRequest.metadata:type_name -> manas.payment.v1.StartPaymentRequest.MetadataEntry
+	1,  // 9: manas.payment.v1.StartPaymentResponse.payment:type_name -> manas.payment.v1.Payment
+	1,  // 10: manas.payment.v1.SyncPaymentResponse.payment:type_name -> manas.payment.v1.Payment
+	22, // 11: manas.payment.v1.CreatePaymentRequest.amount:type_name -> manas.type.v1.Money
+	24, // 12: manas.payment.v1.CreatePaymentRequest.tax:type_name -> manas.type.v1.TaxBreakdown
+	1,  // 13: manas.payment.v1.CreatePaymentResponse.payment:type_name -> manas.payment.v1.Payment
+	1,  // 14: manas.payment.v1.FindPaymentResponse.payment:type_name -> manas.payment.v1.Payment
+	21, // 15: manas.payment.v1.ReceiveEventRequest.headers:type_name -> manas.payment.v1.ReceiveEventRequest.HeadersEntry
+	1,  // 16: manas.payment.v1.ListUserPaymentsResponse.payments:type_name -> manas.payment.v1.Payment
+	0,  // 17: manas.payment.v1.PaymentStateChanged.state:type_name -> manas.payment.v1.Payment.State
+	22, // 18: manas.payment.v1.PaymentStateChanged.amount:type_name -> manas.type.v1.Money
+	23, // 19: manas.payment.v1.PaymentStateChanged.paid_at:type_name -> google.protobuf.Timestamp
+	2,  // 20: manas.payment.v1.PaymentService.ListPayments:input_type -> manas.payment.v1.ListPaymentsRequest
+	4,  // 21: manas.payment.v1.PaymentService.GetPayment:input_type -> manas.payment.v1.GetPaymentRequest
+	6,  // 22: manas.payment.v1.PaymentService.StartPayment:input_type -> manas.payment.v1.StartPaymentRequest
+	8,  // 23: manas.payment.v1.PaymentService.SyncPayment:input_type -> manas.payment.v1.SyncPaymentRequest
+	10, // 24: manas.payment.v1.PaymentInternalService.CreatePayment:input_type -> manas.payment.v1.CreatePaymentRequest
+	12, // 25: manas.payment.v1.PaymentInternalService.FindPayment:input_type -> manas.payment.v1.FindPaymentRequest
+	14, // 26: manas.payment.v1.PaymentInternalService.ReceiveEvent:input_type -> manas.payment.v1.ReceiveEventRequest
+	16, // 27: manas.payment.v1.PaymentInternalService.ListUserPayments:input_type -> manas.payment.v1.ListUserPaymentsRequest
+	3,  // 28: manas.payment.v1.PaymentService.ListPayments:output_type -> manas.payment.v1.ListPaymentsResponse
+	5,  // 29: manas.payment.v1.PaymentService.GetPayment:output_type -> manas.payment.v1.GetPaymentResponse
+	7,  // 30: manas.payment.v1.PaymentService.StartPayment:output_type -> manas.payment.v1.StartPaymentResponse
+	9,  // 31: manas.payment.v1.PaymentService.SyncPayment:output_type -> manas.payment.v1.SyncPaymentResponse
+	11, // 32: manas.payment.v1.PaymentInternalService.CreatePayment:output_type -> manas.payment.v1.CreatePaymentResponse
+	13, // 33: manas.payment.v1.PaymentInternalService.FindPayment:output_type -> manas.payment.v1.FindPaymentResponse
+	15, // 34: manas.payment.v1.PaymentInternalService.ReceiveEvent:output_type -> manas.payment.v1.ReceiveEventResponse
+	17, // 35: manas.payment.v1.PaymentInternalService.ListUserPayments:output_type -> manas.payment.v1.ListUserPaymentsResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_manas_payment_v1_payment_proto_init() }
@@ -1212,7 +1488,7 @@ func file_manas_payment_v1_payment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_payment_v1_payment_proto_rawDesc), len(file_manas_payment_v1_payment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PaymentService_ListPayments_FullMethodName = "/manas.payment.v1.PaymentService/ListPayments"
 	PaymentService_GetPayment_FullMethodName   = "/manas.payment.v1.PaymentService/GetPayment"
+	PaymentService_StartPayment_FullMethodName = "/manas.payment.v1.PaymentService/StartPayment"
 	PaymentService_SyncPayment_FullMethodName  = "/manas.payment.v1.PaymentService/SyncPayment"
 )
 
@@ -37,6 +38,11 @@ type PaymentServiceClient interface {
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
 	// GetPayment answers one of the caller's payments. Fails with NOT_FOUND.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*GetPaymentResponse, error)
+	// StartPayment opens a payment for something of the catalogue, whose price,
+	// tax and period are the catalogue's. An open payment of the same thing is
+	// answered again. Fails with NOT_FOUND for an unknown product, CONFLICT when
+	// the plan is live already, PAYMENT_PROVIDER_UNAVAILABLE.
+	StartPayment(ctx context.Context, in *StartPaymentRequest, opts ...grpc.CallOption) (*StartPaymentResponse, error)
 	// SyncPayment asks the provider now and answers the payment after. Fails
 	// with NOT_FOUND, PAYMENT_PROVIDER_UNAVAILABLE.
 	SyncPayment(ctx context.Context, in *SyncPaymentRequest, opts ...grpc.CallOption) (*SyncPaymentResponse, error)
@@ -70,6 +76,16 @@ func (c *paymentServiceClient) GetPayment(ctx context.Context, in *GetPaymentReq
 	return out, nil
 }
 
+func (c *paymentServiceClient) StartPayment(ctx context.Context, in *StartPaymentRequest, opts ...grpc.CallOption) (*StartPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartPaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentService_StartPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *paymentServiceClient) SyncPayment(ctx context.Context, in *SyncPaymentRequest, opts ...grpc.CallOption) (*SyncPaymentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SyncPaymentResponse)
@@ -90,6 +106,11 @@ type PaymentServiceServer interface {
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
 	// GetPayment answers one of the caller's payments. Fails with NOT_FOUND.
 	GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error)
+	// StartPayment opens a payment for something of the catalogue, whose price,
+	// tax and period are the catalogue's. An open payment of the same thing is
+	// answered again. Fails with NOT_FOUND for an unknown product, CONFLICT when
+	// the plan is live already, PAYMENT_PROVIDER_UNAVAILABLE.
+	StartPayment(context.Context, *StartPaymentRequest) (*StartPaymentResponse, error)
 	// SyncPayment asks the provider now and answers the payment after. Fails
 	// with NOT_FOUND, PAYMENT_PROVIDER_UNAVAILABLE.
 	SyncPayment(context.Context, *SyncPaymentRequest) (*SyncPaymentResponse, error)
@@ -108,6 +129,9 @@ func (UnimplementedPaymentServiceServer) ListPayments(context.Context, *ListPaym
 }
 func (UnimplementedPaymentServiceServer) GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) StartPayment(context.Context, *StartPaymentRequest) (*StartPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartPayment not implemented")
 }
 func (UnimplementedPaymentServiceServer) SyncPayment(context.Context, *SyncPaymentRequest) (*SyncPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SyncPayment not implemented")
@@ -169,6 +193,24 @@ func _PaymentService_GetPayment_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_StartPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).StartPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_StartPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).StartPayment(ctx, req.(*StartPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PaymentService_SyncPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SyncPaymentRequest)
 	if err := dec(in); err != nil {
@@ -203,6 +245,10 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PaymentService_GetPayment_Handler,
 		},
 		{
+			MethodName: "StartPayment",
+			Handler:    _PaymentService_StartPayment_Handler,
+		},
+		{
 			MethodName: "SyncPayment",
 			Handler:    _PaymentService_SyncPayment_Handler,
 		},
@@ -213,6 +259,7 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	PaymentInternalService_CreatePayment_FullMethodName    = "/manas.payment.v1.PaymentInternalService/CreatePayment"
+	PaymentInternalService_FindPayment_FullMethodName      = "/manas.payment.v1.PaymentInternalService/FindPayment"
 	PaymentInternalService_ReceiveEvent_FullMethodName     = "/manas.payment.v1.PaymentInternalService/ReceiveEvent"
 	PaymentInternalService_ListUserPayments_FullMethodName = "/manas.payment.v1.PaymentInternalService/ListUserPayments"
 )
@@ -227,6 +274,9 @@ type PaymentInternalServiceClient interface {
 	// with the same request_id: the same payment is answered, and a lost call to
 	// the provider is made good. Fails with PAYMENT_PROVIDER_UNAVAILABLE.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*CreatePaymentResponse, error)
+	// FindPayment answers the payment of an order. Fails with NOT_FOUND when none
+	// was opened.
+	FindPayment(ctx context.Context, in *FindPaymentRequest, opts ...grpc.CallOption) (*FindPaymentResponse, error)
 	// ReceiveEvent stores a provider's callback durably and answers; what it
 	// means is found out afterwards. Repeatable. Fails with INVALID_SIGNATURE,
 	// MALFORMED_BODY, NOT_FOUND for an unknown provider.
@@ -247,6 +297,16 @@ func (c *paymentInternalServiceClient) CreatePayment(ctx context.Context, in *Cr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreatePaymentResponse)
 	err := c.cc.Invoke(ctx, PaymentInternalService_CreatePayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentInternalServiceClient) FindPayment(ctx context.Context, in *FindPaymentRequest, opts ...grpc.CallOption) (*FindPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindPaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentInternalService_FindPayment_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -283,6 +343,9 @@ type PaymentInternalServiceServer interface {
 	// with the same request_id: the same payment is answered, and a lost call to
 	// the provider is made good. Fails with PAYMENT_PROVIDER_UNAVAILABLE.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error)
+	// FindPayment answers the payment of an order. Fails with NOT_FOUND when none
+	// was opened.
+	FindPayment(context.Context, *FindPaymentRequest) (*FindPaymentResponse, error)
 	// ReceiveEvent stores a provider's callback durably and answers; what it
 	// means is found out afterwards. Repeatable. Fails with INVALID_SIGNATURE,
 	// MALFORMED_BODY, NOT_FOUND for an unknown provider.
@@ -301,6 +364,9 @@ type UnimplementedPaymentInternalServiceServer struct{}
 
 func (UnimplementedPaymentInternalServiceServer) CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePayment not implemented")
+}
+func (UnimplementedPaymentInternalServiceServer) FindPayment(context.Context, *FindPaymentRequest) (*FindPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindPayment not implemented")
 }
 func (UnimplementedPaymentInternalServiceServer) ReceiveEvent(context.Context, *ReceiveEventRequest) (*ReceiveEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReceiveEvent not implemented")
@@ -344,6 +410,24 @@ func _PaymentInternalService_CreatePayment_Handler(srv interface{}, ctx context.
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PaymentInternalServiceServer).CreatePayment(ctx, req.(*CreatePaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaymentInternalService_FindPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentInternalServiceServer).FindPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentInternalService_FindPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentInternalServiceServer).FindPayment(ctx, req.(*FindPaymentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -394,6 +478,10 @@ var PaymentInternalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreatePayment",
 			Handler:    _PaymentInternalService_CreatePayment_Handler,
+		},
+		{
+			MethodName: "FindPayment",
+			Handler:    _PaymentInternalService_FindPayment_Handler,
 		},
 		{
 			MethodName: "ReceiveEvent",

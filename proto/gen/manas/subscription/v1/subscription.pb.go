@@ -1377,7 +1377,9 @@ type Invoice struct {
 	// Subscription it belongs to.
 	SubscriptionId string `protobuf:"bytes,12,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
 	// Payment that settled it.
-	PaymentId     string `protobuf:"bytes,13,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	PaymentId string `protobuf:"bytes,13,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// Purchase it belongs to, where it is not of a subscription.
+	PurchaseId    *string `protobuf:"bytes,14,opt,name=purchase_id,json=purchaseId,proto3,oneof" json:"purchase_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1499,6 +1501,13 @@ func (x *Invoice) GetSubscriptionId() string {
 func (x *Invoice) GetPaymentId() string {
 	if x != nil {
 		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *Invoice) GetPurchaseId() string {
+	if x != nil && x.PurchaseId != nil {
+		return *x.PurchaseId
 	}
 	return ""
 }
@@ -2252,7 +2261,7 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x1aConsumeEntitlementResponse\x12\x18\n" +
 	"\afeature\x18\x01 \x01(\tR\afeature\x12\x18\n" +
 	"\aallowed\x18\x02 \x01(\bR\aallowed\x12?\n" +
-	"\x05limit\x18\x03 \x01(\v2).manas.subscription.v1.Entitlements.LimitR\x05limit\"\xf3\x05\n" +
+	"\x05limit\x18\x03 \x01(\v2).manas.subscription.v1.Entitlements.LimitR\x05limit\"\xa9\x06\n" +
 	"\aInvoice\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12:\n" +
@@ -2268,7 +2277,9 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\tissued_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bissuedAt\x12'\n" +
 	"\x0fsubscription_id\x18\f \x01(\tR\x0esubscriptionId\x12\x1d\n" +
 	"\n" +
-	"payment_id\x18\r \x01(\tR\tpaymentId\x1aq\n" +
+	"payment_id\x18\r \x01(\tR\tpaymentId\x12$\n" +
+	"\vpurchase_id\x18\x0e \x01(\tH\x00R\n" +
+	"purchaseId\x88\x01\x01\x1aq\n" +
 	"\x04Line\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x19\n" +
 	"\bsac_code\x18\x02 \x01(\tR\asacCode\x12,\n" +
@@ -2278,7 +2289,8 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x05DRAFT\x10\x01\x12\t\n" +
 	"\x05FINAL\x10\x02\x12\b\n" +
 	"\x04PAID\x10\x03\x12\b\n" +
-	"\x04VOID\x10\x04\"d\n" +
+	"\x04VOID\x10\x04B\x0e\n" +
+	"\f_purchase_id\"d\n" +
 	"\x13ListInvoicesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -2445,6 +2457,7 @@ func file_manas_subscription_v1_subscription_proto_init() {
 	file_manas_subscription_v1_subscription_proto_msgTypes[2].OneofWrappers = []any{}
 	file_manas_subscription_v1_subscription_proto_msgTypes[9].OneofWrappers = []any{}
 	file_manas_subscription_v1_subscription_proto_msgTypes[14].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
