@@ -55,7 +55,12 @@ CREATE TABLE payment.finding (
 );
 CREATE UNIQUE INDEX finding_open ON payment.finding (invariant, subject) WHERE resolved_at IS NULL;
 
-INSERT INTO payment.account (code, kind, normal_side) VALUES ('gst_input_credit', 'asset', 'debit') ON CONFLICT DO NOTHING;
+INSERT INTO payment.account (code, kind, normal_side) VALUES
+    ('gst_input_credit', 'asset', 'debit'),
+    ('gateway_clearing:phonepe-v1', 'asset', 'debit'),
+    ('gateway_clearing:razorpay', 'asset', 'debit'),
+    ('gateway_clearing:stripe', 'asset', 'debit')
+    ON CONFLICT DO NOTHING;
 
 -- What the sweep looks at each half minute is what changed lately.
 CREATE INDEX payment_updated ON payment.payment (updated_at);
