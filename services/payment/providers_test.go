@@ -43,6 +43,8 @@ func dearRefund(providerOrder string) sentRefund {
 type scripted struct {
 	*httptest.Server
 
+	judge func(r *http.Request, body string) // of what is asked; set before the first call
+
 	mu      sync.Mutex // guards all below
 	answers map[string][]said
 	asked   []heard
@@ -69,6 +71,9 @@ func script(t *testing.T, answers map[string][]said) *scripted {
 		body, _ := io.ReadAll(r.Body) // what is missing of it fails the test
 		line := r.Method + " " + r.URL.Path
 		f.asked = append(f.asked, heard{line, r.URL.RawQuery, string(body), r.Header})
+		if f.judge != nil {
+			f.judge(r, string(body))
+		}
 		list := f.answers[line]
 		if len(list) == 0 {
 			t.Errorf("asked %s, which is not in the script", line)
