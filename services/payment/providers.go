@@ -47,7 +47,7 @@ type Stripe struct {
 // offered are the providers that have keys, with their own hosts filled in.
 func (c Config) offered(now func() time.Time, m metrics) map[string]provider {
 	production := c.Production()
-	all := map[string]provider{phonepeCode: newPhonePe(c.PhonePe.endpoints(production), now, m.calls)}
+	all := map[string]provider{phonepeCode: newPhonePe(c.endpoints(production), now, m.calls)}
 	if v1 := c.PhonePeV1.endpoints(production); v1.MerchantID != "" && v1.SaltKey != "" {
 		all[phonepe1Code] = newPhonePe1(v1, strings.TrimSuffix(c.PublicURL, "/"), now, m.calls)
 	}

@@ -45,7 +45,7 @@ func stripeMock(t *testing.T) string {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	cmd := osexec.CommandContext(t.Context(), program, "-http-addr", addr) //nolint:gosec // built above
+	cmd := osexec.CommandContext(t.Context(), program, "-http-addr", addr)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
