@@ -23,7 +23,7 @@ const (
 
 // TestPhonePe1Pay sends what the documentation asks for, signed over what is sent.
 func TestPhonePe1Pay(t *testing.T) {
-	f := script(t, map[string][]said{v1Pay: {{200, v1Opened}}})
+	f := script(t, map[string][]spoken{v1Pay: {{200, v1Opened}}})
 	o, err := f.phonepe1().pay(t.Context(), dear())
 	if err != nil || o.RedirectURL != "https://mercury.phonepe.com/t/1" {
 		t.Fatalf("%+v, %v", o, err)
@@ -51,27 +51,27 @@ func TestPhonePe1Pay(t *testing.T) {
 // TestPhonePe1Refusals: v1 says BAD_REQUEST of an id used before and of a wrong
 // request, so that its status must tell. money.md B14, B54, B57.
 func TestPhonePe1Refusals(t *testing.T) {
-	bad := said{http.StatusBadRequest, `{"success":false,"code":"BAD_REQUEST"}`}
+	bad := spoken{http.StatusBadRequest, `{"success":false,"code":"BAD_REQUEST"}`}
 	for _, tt := range []struct {
 		name       string
-		pay, known said
+		pay, known spoken
 		want       string
 	}{
-		{"a wrong request", bad, said{404, v1None}, no},
-		{"a wrong request, not found with 200", bad, said{200, v1None}, no},
-		{"used before", bad, said{200, v1Known}, duplicate},
-		{"nobody knows which", bad, said{503, ``}, unknown},
-		{"a proxy's 404 is no proof", bad, said{404, `<html>`}, unknown},
-		{"not configured", said{400, `{"code":"KEY_NOT_CONFIGURED"}`}, said{404, v1None}, no},
-		{"a wrong signature", said{401, `{"code":"AUTHORIZATION_FAILED"}`}, said{404, v1None}, unsent},
-		{"too often", said{429, `{"code":"TOO_MANY_REQUESTS"}`}, said{404, v1None}, unsent},
-		{"timed out", said{400, `{"code":"TIMED_OUT"}`}, said{404, v1None}, unknown},
-		{"failed inside", said{400, `{"code":"INTERNAL_SERVER_ERROR"}`}, said{404, v1None}, unknown},
-		{"another order's page", said{200, `{"code":"PAYMENT_INITIATED","data":{"merchantTransactionId":"P9-1","instrumentResponse":{"redirectInfo":{"url":"https://x"}}}}`}, said{404, v1None}, unknown},
-		{"another merchant's", said{200, `{"code":"PAYMENT_INITIATED","data":{"merchantId":"M9"}}`}, said{404, v1None}, unknown},
+		{"a wrong request", bad, spoken{404, v1None}, no},
+		{"a wrong request, not found with 200", bad, spoken{200, v1None}, no},
+		{"used before", bad, spoken{200, v1Known}, duplicate},
+		{"nobody knows which", bad, spoken{503, ``}, unknown},
+		{"a proxy's 404 is no proof", bad, spoken{404, `<html>`}, unknown},
+		{"not configured", spoken{400, `{"code":"KEY_NOT_CONFIGURED"}`}, spoken{404, v1None}, no},
+		{"a wrong signature", spoken{401, `{"code":"AUTHORIZATION_FAILED"}`}, spoken{404, v1None}, unsent},
+		{"too often", spoken{429, `{"code":"TOO_MANY_REQUESTS"}`}, spoken{404, v1None}, unsent},
+		{"timed out", spoken{400, `{"code":"TIMED_OUT"}`}, spoken{404, v1None}, unknown},
+		{"failed inside", spoken{400, `{"code":"INTERNAL_SERVER_ERROR"}`}, spoken{404, v1None}, unknown},
+		{"another order's page", spoken{200, `{"code":"PAYMENT_INITIATED","data":{"merchantTransactionId":"P9-1","instrumentResponse":{"redirectInfo":{"url":"https://x"}}}}`}, spoken{404, v1None}, unknown},
+		{"another merchant's", spoken{200, `{"code":"PAYMENT_INITIATED","data":{"merchantId":"M9"}}`}, spoken{404, v1None}, unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{v1Pay: {tt.pay}, v1Refund: {tt.pay}, v1Status + anOrder: {tt.known}, v1Status + aRefund: {tt.known}})
+			f := script(t, map[string][]spoken{v1Pay: {tt.pay}, v1Refund: {tt.pay}, v1Status + anOrder: {tt.known}, v1Status + aRefund: {tt.known}})
 			if _, err := f.phonepe1().pay(t.Context(), dear()); verdictOf(err) != tt.want {
 				t.Errorf("pay: %s (%v), want %s", verdictOf(err), err, tt.want)
 			}
@@ -111,7 +111,7 @@ func TestPhonePe1Facts(t *testing.T) {
 		{"payment_success", "completed", factstate.Unknown, refundUnknown},
 	} {
 		body := `{"code":"` + tt.code + `","data":{"merchantId":"M1","merchantTransactionId":"X-1","transactionId":"T1","amount":29900,"state":"` + tt.state + `","paymentInstrument":{"type":"UPI"},"new":[1.5]}}`
-		f := script(t, map[string][]said{v1Status + anOrder: {{200, body}}, v1Status + aRefund: {{200, body}}})
+		f := script(t, map[string][]spoken{v1Status + anOrder: {{200, body}}, v1Status + aRefund: {{200, body}}})
 		got, err := f.phonepe1().status(t.Context(), sentOrder{MerchantOrderID: anOrder})
 		if err != nil || got.Kind != tt.want || got.AmountMinor != price || got.Currency != "INR" || got.EchoedOrderID != "X-1" || got.ProviderOrderID != "T1" || got.Method != "UPI" {
 			t.Errorf("%s %s: %+v (%v), want %s", tt.code, tt.state, got, err, tt.want)

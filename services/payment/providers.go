@@ -7,13 +7,6 @@ import (
 	"time"
 )
 
-// The codes by which customers and callbacks name the providers.
-const (
-	phonepe1Code = "phonepe-v1"
-	razorpayCode = "razorpay"
-	stripeCode   = "stripe"
-)
-
 // The hosts, from the providers' own documentation. Razorpay and Stripe tell
 // test from production by the key.
 const (

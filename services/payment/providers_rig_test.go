@@ -41,13 +41,13 @@ func (f *scripted) echo() *scripted {
 func TestLostPageIsFound(t *testing.T) {
 	for _, tt := range []struct {
 		code, line, page string
-		script           map[string][]said
+		script           map[string][]spoken
 		offer            func(*scripted, func() time.Time) provider
 	}{
-		{razorpayCode, rpLinks, "https://rzp.io/i/1", map[string][]said{
+		{razorpayCode, rpLinks, "https://rzp.io/i/1", map[string][]spoken{
 			rpLinks: {{0, ""}, {400, rpBad}}, rpFind: {{200, `{"payment_links":[` + strings.Replace(openLink, "1795429260", "0", 1) + `]}`}}, rpPayments: {{200, `{"items":[]}`}},
 		}, func(f *scripted, now func() time.Time) provider { c := f.razorpay(); c.now = now; return c }},
-		{stripeCode, stSessions, "https://checkout.stripe.com/c/1", map[string][]said{
+		{stripeCode, stSessions, "https://checkout.stripe.com/c/1", map[string][]spoken{
 			stSessions: {{0, ""}, {200, openSession}},
 		}, func(f *scripted, now func() time.Time) provider { c := f.stripe(); c.now = now; return c }},
 	} {
@@ -77,7 +77,7 @@ func TestLostPageIsFound(t *testing.T) {
 // TestOneCallByMany: fifty at once with one request make one call. money.md B24.
 func TestOneCallByMany(t *testing.T) {
 	r := newRig(t)
-	f := script(t, map[string][]said{rpLinks: {{200, openLink}}}).echo()
+	f := script(t, map[string][]spoken{rpLinks: {{200, openLink}}}).echo()
 	c := f.razorpay()
 	c.now = r.clock
 	r.providers[razorpayCode] = c

@@ -46,11 +46,11 @@ type scripted struct {
 	judge func(r *http.Request, body string) // of what is asked; set before the first call
 
 	mu      sync.Mutex // guards all below
-	answers map[string][]said
+	answers map[string][]spoken
 	asked   []heard
 }
 
-type said struct {
+type spoken struct {
 	status int
 	body   string
 }
@@ -62,7 +62,7 @@ type heard struct {
 	header http.Header
 }
 
-func script(t *testing.T, answers map[string][]said) *scripted {
+func script(t *testing.T, answers map[string][]spoken) *scripted {
 	t.Helper()
 	f := &scripted{answers: answers}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -161,7 +161,7 @@ func verdictOf(err error) string {
 }
 
 // outages are answers that say nothing, whoever gives them: money.md B54.
-var outages = []said{
+var outages = []spoken{
 	{0, ""},
 	{http.StatusOK, "<html>welcome to the hotel's network</html>"},
 	{http.StatusOK, ""},
@@ -258,12 +258,12 @@ func TestNotOffered(t *testing.T) {
 // line says, no payment and no refund is refused, and none is taken for done.
 func TestOutagesRefuseNothing(t *testing.T) {
 	for _, out := range outages {
-		v1 := script(t, map[string][]said{"POST /apis/hermes/pg/v1/pay": {out}, "POST /apis/hermes/pg/v1/refund": {out}})
-		rp := script(t, map[string][]said{
+		v1 := script(t, map[string][]spoken{"POST /apis/hermes/pg/v1/pay": {out}, "POST /apis/hermes/pg/v1/refund": {out}})
+		rp := script(t, map[string][]spoken{
 			"POST /v1/payment_links": {out}, "GET /v1/payment_links/" + aLink: {{200, paidLink}}, "GET /v1/orders/order_1/payments": {{200, paidPayments}},
 			"GET /v1/payments/pay_1/refunds": {{200, `{"items":[]}`}}, "POST /v1/payments/pay_1/refund": {out},
 		})
-		st := script(t, map[string][]said{
+		st := script(t, map[string][]spoken{
 			"POST /v1/checkout/sessions": {out}, "GET /v1/checkout/sessions/" + aSession: {{200, paidSession}},
 			"GET /v1/refunds": {{200, `{"object":"list","data":[]}`}}, "POST /v1/refunds": {out},
 		})
@@ -290,9 +290,9 @@ func TestOutagesRefuseNothing(t *testing.T) {
 // leaves everything as it is; no proxy's 404 makes an order unknown.
 func TestOutagesKnowNothing(t *testing.T) {
 	for _, out := range outages {
-		v1 := script(t, map[string][]said{"GET /apis/hermes/pg/v1/status/M1/" + anOrder: {out}, "GET /apis/hermes/pg/v1/status/M1/" + aRefund: {out}})
-		rp := script(t, map[string][]said{"GET /v1/payment_links": {out}, "GET /v1/payment_links/" + aLink: {out}, "GET /v1/refunds/rfnd_1": {out}})
-		st := script(t, map[string][]said{"GET /v1/checkout/sessions/" + aSession: {out}, "GET /v1/refunds/re_1": {out}})
+		v1 := script(t, map[string][]spoken{"GET /apis/hermes/pg/v1/status/M1/" + anOrder: {out}, "GET /apis/hermes/pg/v1/status/M1/" + aRefund: {out}})
+		rp := script(t, map[string][]spoken{"GET /v1/payment_links": {out}, "GET /v1/payment_links/" + aLink: {out}, "GET /v1/refunds/rfnd_1": {out}})
+		st := script(t, map[string][]spoken{"GET /v1/checkout/sessions/" + aSession: {out}, "GET /v1/refunds/re_1": {out}})
 		for _, tt := range []struct {
 			name     string
 			p        provider
@@ -344,7 +344,7 @@ func TestDeadProviders(t *testing.T) {
 
 // TestPhonePe1Vector is the status call of PhonePe's own documentation.
 func TestPhonePe1Vector(t *testing.T) {
-	f := script(t, map[string][]said{"GET /pg/v1/status/PGTESTPAYUAT/MT7850590068188104": {{200, `{"code":"PAYMENT_PENDING","data":{"state":"PENDING"}}`}}})
+	f := script(t, map[string][]spoken{"GET /pg/v1/status/PGTESTPAYUAT/MT7850590068188104": {{200, `{"code":"PAYMENT_PENDING","data":{"state":"PENDING"}}`}}})
 	c := newPhonePe1(PhonePeV1{BaseURL: f.URL + "/", MerchantID: "PGTESTPAYUAT", SaltKey: "099eb0cd-02cf-4e2a-8aca-3e6c6aff0399", SaltIndex: 1}, "http://x", clock, newMetrics().calls)
 	if _, err := c.status(t.Context(), sentOrder{MerchantOrderID: "MT7850590068188104"}); err != nil {
 		t.Fatal(err)

@@ -22,9 +22,7 @@ const (
 	razorpayMinPaise = 100
 	razorpayCurrency = "INR" // what check lets through
 	razorpayTries    = 10    // payments of one link that we look at, when it names no order
-	noteOrder        = "merchantOrderId"
 	notePayment      = "paymentId"
-	noteRefund       = "merchantRefundId"
 )
 
 // razorpay speaks to Razorpay by a client of our own: theirs takes an outage for

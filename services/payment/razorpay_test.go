@@ -30,7 +30,7 @@ const (
 var paidLink = strings.Replace(openLink, `"created"`, `"paid"`, 1)
 
 func TestRazorpayPay(t *testing.T) {
-	f := script(t, map[string][]said{rpLinks: {{200, openLink}}})
+	f := script(t, map[string][]spoken{rpLinks: {{200, openLink}}})
 	o, err := f.razorpay().pay(t.Context(), dear())
 	if err != nil || o.ProviderOrderID != aLink || o.RedirectURL != "https://rzp.io/i/1" {
 		t.Fatalf("%+v, %v", o, err)
@@ -49,30 +49,32 @@ func TestRazorpayPay(t *testing.T) {
 // TestRazorpayPayAgain: a repeat after a lost answer gives the same link, also
 // its page. money.md B18, B24, B54.
 func TestRazorpayPayAgain(t *testing.T) {
-	list := func(links ...string) said { return said{200, `{"payment_links":[` + strings.Join(links, ",") + `]}`} }
+	list := func(links ...string) spoken {
+		return spoken{200, `{"payment_links":[` + strings.Join(links, ",") + `]}`}
+	}
 	for _, tt := range []struct {
 		name        string
-		pay, found  said
+		pay, found  spoken
 		want, there string
 	}{
-		{"known and open", said{400, rpBad}, list(openLink), fine, "https://rzp.io/i/1"},
-		{"known and paid", said{400, rpBad}, list(paidLink), duplicate, ""},
-		{"known with another amount", said{400, rpBad}, list(strings.Replace(openLink, "29900", "100", 1)), unknown, ""},
-		{"not known", said{400, rpBad}, list(), no, ""},
-		{"no list", said{400, rpBad}, said{200, `{}`}, unknown, ""},
-		{"another's in the list", said{400, rpBad}, list(strings.Replace(openLink, anOrder, "P9-1", 1)), unknown, ""},
-		{"two in the list", said{400, rpBad}, list(openLink, openLink), unknown, ""},
-		{"nobody knows", said{400, rpBad}, said{500, rpBad}, unknown, ""},
-		{"a proxy's 404", said{400, rpBad}, said{404, rpBad}, unknown, ""},
-		{"wrong keys", said{401, rpBad}, list(), unsent, ""},
-		{"too often", said{429, rpBad}, list(), unsent, ""},
-		{"another amount", said{200, strings.Replace(openLink, "29900", "100", 1)}, list(), unknown, ""},
-		{"another currency", said{200, strings.Replace(openLink, "INR", "USD", 1)}, list(), unknown, ""},
-		{"another order", said{200, strings.Replace(openLink, anOrder, "P9-1", 1)}, list(), unknown, ""},
-		{"nowhere to pay", said{200, strings.Replace(openLink, "https://rzp.io/i/1", "javascript:x", 1)}, list(), unknown, ""},
+		{"known and open", spoken{400, rpBad}, list(openLink), fine, "https://rzp.io/i/1"},
+		{"known and paid", spoken{400, rpBad}, list(paidLink), duplicate, ""},
+		{"known with another amount", spoken{400, rpBad}, list(strings.Replace(openLink, "29900", "100", 1)), unknown, ""},
+		{"not known", spoken{400, rpBad}, list(), no, ""},
+		{"no list", spoken{400, rpBad}, spoken{200, `{}`}, unknown, ""},
+		{"another's in the list", spoken{400, rpBad}, list(strings.Replace(openLink, anOrder, "P9-1", 1)), unknown, ""},
+		{"two in the list", spoken{400, rpBad}, list(openLink, openLink), unknown, ""},
+		{"nobody knows", spoken{400, rpBad}, spoken{500, rpBad}, unknown, ""},
+		{"a proxy's 404", spoken{400, rpBad}, spoken{404, rpBad}, unknown, ""},
+		{"wrong keys", spoken{401, rpBad}, list(), unsent, ""},
+		{"too often", spoken{429, rpBad}, list(), unsent, ""},
+		{"another amount", spoken{200, strings.Replace(openLink, "29900", "100", 1)}, list(), unknown, ""},
+		{"another currency", spoken{200, strings.Replace(openLink, "INR", "USD", 1)}, list(), unknown, ""},
+		{"another order", spoken{200, strings.Replace(openLink, anOrder, "P9-1", 1)}, list(), unknown, ""},
+		{"nowhere to pay", spoken{200, strings.Replace(openLink, "https://rzp.io/i/1", "javascript:x", 1)}, list(), unknown, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{rpLinks: {tt.pay}, rpFind: {tt.found}})
+			f := script(t, map[string][]spoken{rpLinks: {tt.pay}, rpFind: {tt.found}})
 			o, err := f.razorpay().pay(t.Context(), dear())
 			if verdictOf(err) != tt.want || o.RedirectURL != tt.there {
 				t.Errorf("%s (%v) %s, want %s", verdictOf(err), err, o.RedirectURL, tt.want)
@@ -149,21 +151,21 @@ func TestRazorpayCaptures(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		payments       string
-		capture, again said
+		capture, again spoken
 		want           string
 		kind           factstate.Fact
 		captures       int
 	}{
-		{"authorized", authorized, said{200, one(paidPayments)}, said{}, fine, factstate.Captured, 1},
-		{"captured a moment ago", authorized, said{400, rpBad}, said{200, one(paidPayments)}, fine, factstate.Captured, 1},
-		{"refused", authorized, said{400, rpBad}, said{200, one(authorized)}, unknown, factstate.Unknown, 1},
-		{"nobody knows", authorized, said{500, rpBad}, said{}, unknown, factstate.Unknown, 1},
-		{"of another amount", strings.Replace(authorized, "29900", "100", 1), said{}, said{}, fine, factstate.Opened, 0},
-		{"of another currency", strings.Replace(authorized, "INR", "USD", 1), said{}, said{}, fine, factstate.Opened, 0},
-		{"of another order", strings.Replace(authorized, "order_1", "order_2", 1), said{}, said{}, unknown, factstate.Unknown, 0},
+		{"authorized", authorized, spoken{200, one(paidPayments)}, spoken{}, fine, factstate.Captured, 1},
+		{"captured a moment ago", authorized, spoken{400, rpBad}, spoken{200, one(paidPayments)}, fine, factstate.Captured, 1},
+		{"refused", authorized, spoken{400, rpBad}, spoken{200, one(authorized)}, unknown, factstate.Unknown, 1},
+		{"nobody knows", authorized, spoken{500, rpBad}, spoken{}, unknown, factstate.Unknown, 1},
+		{"of another amount", strings.Replace(authorized, "29900", "100", 1), spoken{}, spoken{}, fine, factstate.Opened, 0},
+		{"of another currency", strings.Replace(authorized, "INR", "USD", 1), spoken{}, spoken{}, fine, factstate.Opened, 0},
+		{"of another order", strings.Replace(authorized, "order_1", "order_2", 1), spoken{}, spoken{}, unknown, factstate.Unknown, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{rpLink: {{200, expired}}, rpPayments: {{200, tt.payments}}, rpCapture: {tt.capture}, rpPayment: {tt.again}})
+			f := script(t, map[string][]spoken{rpLink: {{200, expired}}, rpPayments: {{200, tt.payments}}, rpCapture: {tt.capture}, rpPayment: {tt.again}})
 			got, err := f.razorpay().status(t.Context(), sentOrder{MerchantOrderID: anOrder, ProviderOrderID: aLink, AmountMinor: price, Currency: "INR"})
 			if verdictOf(err) != tt.want || err == nil && got.Kind != tt.kind {
 				t.Errorf("%+v, %s (%v), want %s %s", got, verdictOf(err), err, tt.want, tt.kind)
@@ -181,31 +183,31 @@ func TestRazorpayCaptures(t *testing.T) {
 // TestRazorpayRefund: one key and one receipt for one refund, looked for before
 // it is sent. money.md B24, B30.
 func TestRazorpayRefund(t *testing.T) {
-	none := said{200, `{"items":[]}`}
-	base := func(refunds, refund said) map[string][]said {
-		return map[string][]said{rpLink: {{200, paidLink}}, rpPayments: {{200, paidPayments}}, rpRefunds: {refunds}, rpRefund: {refund}}
+	none := spoken{200, `{"items":[]}`}
+	base := func(refunds, refund spoken) map[string][]spoken {
+		return map[string][]spoken{rpLink: {{200, paidLink}}, rpPayments: {{200, paidPayments}}, rpRefunds: {refunds}, rpRefund: {refund}}
 	}
 	noted := strings.Replace(aRefundBody, `"receipt":"`+aRefund+`"`, `"receipt":null`, 1)
 	for _, tt := range []struct {
 		name            string
-		refunds, refund said
+		refunds, refund spoken
 		want            string
 		kind            refundKind
 		sent            int
 	}{
-		{"sent", none, said{200, aRefundBody}, fine, refundDone, 1},
-		{"pending", none, said{200, strings.Replace(aRefundBody, "processed", "pending", 1)}, fine, refundPending, 1},
-		{"failed", none, said{200, strings.Replace(aRefundBody, "processed", "failed", 1)}, fine, refundFailed, 1},
-		{"a new word", none, said{200, strings.Replace(aRefundBody, "processed", "done", 1)}, fine, refundUnknown, 1},
-		{"there already", said{200, `{"items":[` + aRefundBody + `]}`}, said{}, fine, refundDone, 0},
-		{"there already, by its note", said{200, `{"items":[` + noted + `]}`}, said{}, fine, refundDone, 0},
-		{"another is there", said{200, `{"items":[` + strings.ReplaceAll(aRefundBody, aRefund, "R9-1") + `]}`}, said{200, aRefundBody}, fine, refundDone, 1},
-		{"nobody knows whether it is there", said{500, ""}, said{}, unsent, 0, 0},
-		{"refused", none, said{400, rpBad}, no, 0, 1},
-		{"with another body", none, said{400, `{"error":{"code":"BAD_REQUEST_ERROR","description":"Different request body for the same idempotency key."}}`}, duplicate, 0, 1},
-		{"the receipt was used", none, said{400, `{"error":{"code":"BAD_REQUEST_ERROR","description":"used","field":"receipt"}}`}, duplicate, 0, 1},
-		{"still running", none, said{409, rpBad}, unknown, 0, 1},
-		{"of another payment", none, said{200, strings.Replace(aRefundBody, "pay_1", "pay_2", 1)}, unknown, 0, 1},
+		{"sent", none, spoken{200, aRefundBody}, fine, refundDone, 1},
+		{"pending", none, spoken{200, strings.Replace(aRefundBody, "processed", "pending", 1)}, fine, refundPending, 1},
+		{"failed", none, spoken{200, strings.Replace(aRefundBody, "processed", "failed", 1)}, fine, refundFailed, 1},
+		{"a new word", none, spoken{200, strings.Replace(aRefundBody, "processed", "done", 1)}, fine, refundUnknown, 1},
+		{"there already", spoken{200, `{"items":[` + aRefundBody + `]}`}, spoken{}, fine, refundDone, 0},
+		{"there already, by its note", spoken{200, `{"items":[` + noted + `]}`}, spoken{}, fine, refundDone, 0},
+		{"another is there", spoken{200, `{"items":[` + strings.ReplaceAll(aRefundBody, aRefund, "R9-1") + `]}`}, spoken{200, aRefundBody}, fine, refundDone, 1},
+		{"nobody knows whether it is there", spoken{500, ""}, spoken{}, unsent, 0, 0},
+		{"refused", none, spoken{400, rpBad}, no, 0, 1},
+		{"with another body", none, spoken{400, `{"error":{"code":"BAD_REQUEST_ERROR","description":"Different request body for the same idempotency key."}}`}, duplicate, 0, 1},
+		{"the receipt was used", none, spoken{400, `{"error":{"code":"BAD_REQUEST_ERROR","description":"used","field":"receipt"}}`}, duplicate, 0, 1},
+		{"still running", none, spoken{409, rpBad}, unknown, 0, 1},
+		{"of another payment", none, spoken{200, strings.Replace(aRefundBody, "pay_1", "pay_2", 1)}, unknown, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := script(t, base(tt.refunds, tt.refund))
@@ -237,16 +239,16 @@ func TestRazorpayRefundLost(t *testing.T) {
 	full := `{"items":[` + strings.TrimSuffix(strings.Repeat(other+",", razorpayPage), ",") + `]}`
 	for _, tt := range []struct {
 		name    string
-		refunds []said
+		refunds []spoken
 		want    string
 	}{
-		{"on the second page", []said{{200, full}, {200, `{"items":[` + aRefundBody + `]}`}}, fine},
-		{"nowhere", []said{{200, full}, {200, `{"items":[]}`}}, noSuch},
-		{"no list", []said{{200, `{}`}}, unknown},
-		{"without end", []said{{200, full}}, unknown},
+		{"on the second page", []spoken{{200, full}, {200, `{"items":[` + aRefundBody + `]}`}}, fine},
+		{"nowhere", []spoken{{200, full}, {200, `{"items":[]}`}}, noSuch},
+		{"no list", []spoken{{200, `{}`}}, unknown},
+		{"without end", []spoken{{200, full}}, unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{rpLink: {{200, paidLink}}, rpPayments: {{200, paidPayments}}, rpRefunds: tt.refunds})
+			f := script(t, map[string][]spoken{rpLink: {{200, paidLink}}, rpPayments: {{200, paidPayments}}, rpRefunds: tt.refunds})
 			if _, err := f.razorpay().refundStatus(t.Context(), dearRefund(aLink)); verdictOf(err) != tt.want {
 				t.Errorf("%s (%v), want %s", verdictOf(err), err, tt.want)
 			}

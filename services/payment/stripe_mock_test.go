@@ -94,7 +94,7 @@ func TestStripesOwnMock(t *testing.T) {
 		}
 		return res.StatusCode
 	}
-	f := script(t, map[string][]said{
+	f := script(t, map[string][]spoken{
 		stSessions: {{200, openSession}}, stSession: {{200, paidSession}}, stRefund: {{200, stRefunded}},
 		stRefunds:              {{200, `{"object":"list","data":[]}`}, {200, `{"object":"list","data":[` + stRefunded + `]}`}},
 		"GET /v1/refunds/re_1": {{200, stRefunded}},

@@ -27,7 +27,7 @@ func stError(kind, code string) string {
 
 // TestStripePay: all parameters follow from the order, for the key replays only those.
 func TestStripePay(t *testing.T) {
-	f := script(t, map[string][]said{stSessions: {{200, openSession}}})
+	f := script(t, map[string][]spoken{stSessions: {{200, openSession}}})
 	c := f.stripe()
 	var before string
 	for range 2 {
@@ -65,26 +65,26 @@ func TestStripePay(t *testing.T) {
 func TestStripeRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		says said
+		says spoken
 		want string
 	}{
-		{"a wrong parameter", said{400, stError("invalid_request_error", "amount_too_small")}, no},
-		{"without a code", said{400, `{"error":{"type":"invalid_request_error","message":"no"}}`}, no},
-		{"not allowed", said{403, stError("invalid_request_error", "")}, no},
-		{"a card's", said{402, stError("card_error", "card_declined")}, no},
-		{"wrong keys", said{401, stError("invalid_request_error", "")}, unsent},
-		{"too often", said{429, stError("invalid_request_error", "rate_limit")}, unsent},
-		{"still running", said{409, stError("idempotency_error", "idempotency_key_in_use")}, unknown},
-		{"the key with other parameters", said{400, stError("idempotency_error", "")}, unknown},
-		{"a server's", said{500, stError("api_error", "")}, unknown},
-		{"an error without one", said{400, `{"error":null}`}, unknown},
-		{"another amount", said{200, strings.Replace(openSession, "29900", "100", 1)}, unknown},
-		{"another currency", said{200, strings.Replace(openSession, `"inr"`, `"usd"`, 1)}, unknown},
-		{"another order", said{200, strings.Replace(openSession, anOrder, "P9-1", 1)}, unknown},
-		{"nowhere to pay", said{200, strings.Replace(openSession, "https://checkout.stripe.com/c/1", "", 1)}, unknown},
+		{"a wrong parameter", spoken{400, stError("invalid_request_error", "amount_too_small")}, no},
+		{"without a code", spoken{400, `{"error":{"type":"invalid_request_error","message":"no"}}`}, no},
+		{"not allowed", spoken{403, stError("invalid_request_error", "")}, no},
+		{"a card's", spoken{402, stError("card_error", "card_declined")}, no},
+		{"wrong keys", spoken{401, stError("invalid_request_error", "")}, unsent},
+		{"too often", spoken{429, stError("invalid_request_error", "rate_limit")}, unsent},
+		{"still running", spoken{409, stError("idempotency_error", "idempotency_key_in_use")}, unknown},
+		{"the key with other parameters", spoken{400, stError("idempotency_error", "")}, unknown},
+		{"a server's", spoken{500, stError("api_error", "")}, unknown},
+		{"an error without one", spoken{400, `{"error":null}`}, unknown},
+		{"another amount", spoken{200, strings.Replace(openSession, "29900", "100", 1)}, unknown},
+		{"another currency", spoken{200, strings.Replace(openSession, `"inr"`, `"usd"`, 1)}, unknown},
+		{"another order", spoken{200, strings.Replace(openSession, anOrder, "P9-1", 1)}, unknown},
+		{"nowhere to pay", spoken{200, strings.Replace(openSession, "https://checkout.stripe.com/c/1", "", 1)}, unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{stSessions: {tt.says}})
+			f := script(t, map[string][]spoken{stSessions: {tt.says}})
 			if _, err := f.stripe().pay(t.Context(), dear()); verdictOf(err) != tt.want {
 				t.Errorf("%s (%v), want %s", verdictOf(err), err, tt.want)
 			}
@@ -120,7 +120,7 @@ func TestStripeFacts(t *testing.T) {
 		{"nothing to pay", with(`"paid"`, `"no_payment_required"`), factstate.Unknown, anOrder, price},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{stSession: {{200, tt.body}}})
+			f := script(t, map[string][]spoken{stSession: {{200, tt.body}}})
 			got, err := f.stripe().status(t.Context(), sentOrder{MerchantOrderID: anOrder, ProviderOrderID: aSession, AmountMinor: price, Currency: "INR"})
 			if err != nil || got.Kind != tt.want || got.EchoedOrderID != tt.echoed || got.AmountMinor != tt.amount || got.Currency != "INR" || got.MerchantOrderID != anOrder {
 				t.Errorf("%+v (%v), want %s of %d for %s", got, err, tt.want, tt.amount, tt.echoed)
@@ -130,7 +130,7 @@ func TestStripeFacts(t *testing.T) {
 			}
 		})
 	}
-	f := script(t, map[string][]said{stSession: {{404, stError("invalid_request_error", "resource_missing")}}})
+	f := script(t, map[string][]spoken{stSession: {{404, stError("invalid_request_error", "resource_missing")}}})
 	for _, id := range []string{"", aSession} {
 		if _, err := f.stripe().status(t.Context(), sentOrder{MerchantOrderID: anOrder, ProviderOrderID: id}); verdictOf(err) != noSuch {
 			t.Errorf("%q: %v", id, err)
@@ -140,29 +140,29 @@ func TestStripeFacts(t *testing.T) {
 
 // TestStripeRefund: money.md B24, B30. One key for one refund, looked for before it is sent.
 func TestStripeRefund(t *testing.T) {
-	list := func(of string) said { return said{200, `{"object":"list","has_more":false,"data":[` + of + `]}`} }
+	list := func(of string) spoken { return spoken{200, `{"object":"list","has_more":false,"data":[` + of + `]}`} }
 	for _, tt := range []struct {
 		name            string
-		refunds, refund said
+		refunds, refund spoken
 		want            string
 		kind            refundKind
 		sent            int
 	}{
-		{"sent", list(""), said{200, stRefunded}, fine, refundDone, 1},
-		{"pending", list(""), said{200, strings.Replace(stRefunded, "succeeded", "pending", 1)}, fine, refundPending, 1},
-		{"waits for the customer", list(""), said{200, strings.Replace(stRefunded, "succeeded", "requires_action", 1)}, fine, refundPending, 1},
-		{"failed", list(""), said{200, strings.Replace(stRefunded, "succeeded", "failed", 1)}, fine, refundFailed, 1},
-		{"cancelled", list(""), said{200, strings.Replace(stRefunded, "succeeded", "canceled", 1)}, fine, refundFailed, 1},
-		{"a new word", list(""), said{200, strings.Replace(stRefunded, "succeeded", "done", 1)}, fine, refundUnknown, 1},
-		{"there already", list(stRefunded), said{}, fine, refundDone, 0},
-		{"another is there", list(strings.Replace(stRefunded, aRefund, "R9-1", 1)), said{200, stRefunded}, fine, refundDone, 1},
-		{"nobody knows whether it is there", said{500, ""}, said{}, unsent, 0, 0},
-		{"refused", list(""), said{400, stError("invalid_request_error", "charge_already_refunded")}, no, 0, 1},
-		{"still running", list(""), said{409, stError("idempotency_error", "idempotency_key_in_use")}, unknown, 0, 1},
-		{"of another payment", list(""), said{200, strings.Replace(stRefunded, "pi_1", "pi_2", 1)}, unknown, 0, 1},
+		{"sent", list(""), spoken{200, stRefunded}, fine, refundDone, 1},
+		{"pending", list(""), spoken{200, strings.Replace(stRefunded, "succeeded", "pending", 1)}, fine, refundPending, 1},
+		{"waits for the customer", list(""), spoken{200, strings.Replace(stRefunded, "succeeded", "requires_action", 1)}, fine, refundPending, 1},
+		{"failed", list(""), spoken{200, strings.Replace(stRefunded, "succeeded", "failed", 1)}, fine, refundFailed, 1},
+		{"cancelled", list(""), spoken{200, strings.Replace(stRefunded, "succeeded", "canceled", 1)}, fine, refundFailed, 1},
+		{"a new word", list(""), spoken{200, strings.Replace(stRefunded, "succeeded", "done", 1)}, fine, refundUnknown, 1},
+		{"there already", list(stRefunded), spoken{}, fine, refundDone, 0},
+		{"another is there", list(strings.Replace(stRefunded, aRefund, "R9-1", 1)), spoken{200, stRefunded}, fine, refundDone, 1},
+		{"nobody knows whether it is there", spoken{500, ""}, spoken{}, unsent, 0, 0},
+		{"refused", list(""), spoken{400, stError("invalid_request_error", "charge_already_refunded")}, no, 0, 1},
+		{"still running", list(""), spoken{409, stError("idempotency_error", "idempotency_key_in_use")}, unknown, 0, 1},
+		{"of another payment", list(""), spoken{200, strings.Replace(stRefunded, "pi_1", "pi_2", 1)}, unknown, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := script(t, map[string][]said{stSession: {{200, paidSession}}, stRefunds: {tt.refunds}, stRefund: {tt.refund}})
+			f := script(t, map[string][]spoken{stSession: {{200, paidSession}}, stRefunds: {tt.refunds}, stRefund: {tt.refund}})
 			got, err := f.stripe().refund(t.Context(), dearRefund(aSession))
 			if verdictOf(err) != tt.want || err == nil && (got.Kind != tt.kind || got.AmountMinor != 9900 || got.EchoedRefundID != aRefund || got.Currency != "INR") {
 				t.Errorf("%+v, %s (%v), want %s", got, verdictOf(err), err, tt.want)
