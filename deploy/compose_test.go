@@ -234,7 +234,7 @@ func TestComposePublishesOnlyTheEdge(t *testing.T) {
 // A secret comes from the one who starts the suite, who is told what to say.
 func TestComposeHoldsNoSecret(t *testing.T) {
 	secret := regexp.MustCompile(`SECRET|PASSWORD|CLIENT_ID$`)
-	asked := regexp.MustCompile(`^\$\{[A-Z_]+(:\?[^}]+|:-)\}$`) // or nothing, where none is needed
+	asked := regexp.MustCompile(`^\$\{[A-Z0-9_]+(:\?[^}]+|:-)\}$`) // or nothing, where none is needed
 	for name, s := range readCompose(t).Services {
 		for key, value := range s.Environment {
 			if secret.MatchString(key) && !asked.MatchString(value) {
@@ -250,7 +250,7 @@ func TestComposeHoldsNoSecret(t *testing.T) {
 // expand does what compose does, with a made-up value for what must be given.
 func expand(t *testing.T, value string) string {
 	t.Helper()
-	reference := regexp.MustCompile(`\$\{([A-Z_]+)(:-|:\?|-)?([^}]*)\}`)
+	reference := regexp.MustCompile(`\$\{([A-Z0-9_]+)(:-|:\?|-)?([^}]*)\}`)
 	return reference.ReplaceAllStringFunc(value, func(m string) string {
 		parts := reference.FindStringSubmatch(m)
 		if strings.HasSuffix(parts[2], "-") {

@@ -59,6 +59,7 @@ func (s *Server) razorpayRoutes(m *http.ServeMux) {
 		"GET /v1/disputes/{id}":                  s.razorpayDispute,
 		"GET /v1/settlements/recon/combined":     s.razorpayRecon,
 		"POST /v1/payment_links":                 s.razorpayLinkCreate,
+		"GET /v1/payment_links":                  s.razorpayLinks,
 		"GET /v1/payment_links/{id}":             s.razorpayLinkGet,
 		"POST /v1/payment_links/{id}/cancel":     s.razorpayLinkCancel,
 	} {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,20 @@ func (s *Server) razorpayLinkGet(t *tx, r *http.Request, _ []byte) (any, error) 
 		return nil, err
 	}
 	return s.razorpayLinkBody(o.shown(t.now())), nil
+}
+
+// razorpayLinks lists them, of one reference when asked so.
+func (s *Server) razorpayLinks(t *tx, r *http.Request, _ []byte) (any, error) {
+	count, skip, from, to := between(r)
+	reference := r.URL.Query().Get("reference_id")
+	items := []map[string]any{}
+	for _, id := range slices.Backward(t.orderIDs) {
+		o := t.orders[id].shown(t.now())
+		if o.Link != nil && (reference == "" || reference == o.Link.Reference) && !o.CreatedAt.Before(from) && !o.CreatedAt.After(to) {
+			items = append(items, s.razorpayLinkBody(o))
+		}
+	}
+	return map[string]any{"payment_links": pageOf(items, count, skip)}, nil
 }
 
 func (s *Server) razorpayLinkCancel(t *tx, r *http.Request, _ []byte) (any, error) {

@@ -190,10 +190,15 @@ func (s *Server) stripeSession(o order, f stripeForm) map[string]any {
 	if status == "open" {
 		page = s.publicURL + "/checkout/" + o.ID
 	}
-	if _, tried := o.last(); tried { // there is none before somebody pays
+	if a, tried := o.last(); tried { // there is none before somebody pays
 		intent = o.Stripe.Intent
-		if f.expands("payment_intent") {
-			intent = s.stripeIntent(o)
+		charge := f.expands("payment_intent.latest_charge")
+		if charge || f.expands("payment_intent") {
+			whole := s.stripeIntent(o)
+			if charge {
+				whole["latest_charge"] = s.stripeCharge(o, a)
+			}
+			intent = whole
 		}
 	}
 	return map[string]any{

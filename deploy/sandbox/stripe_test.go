@@ -90,9 +90,9 @@ func TestStripesOwnClientCheckout(t *testing.T) {
 	got := w.stripeEvents(3)
 	names(t, got, "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed")
 	get := &stripego.CheckoutSessionRetrieveParams{}
-	get.AddExpand("payment_intent")
+	get.AddExpand("payment_intent.latest_charge")
 	s, err = c.V1CheckoutSessions.Retrieve(t.Context(), s.ID, get)
-	if err != nil || s.Status != "complete" || s.PaymentStatus != "paid" || s.PaymentIntent.AmountReceived != 29900 || s.PaymentIntent.Status != "succeeded" {
+	if err != nil || s.Status != "complete" || s.PaymentStatus != "paid" || s.PaymentIntent.AmountReceived != 29900 || s.PaymentIntent.Status != "succeeded" || s.PaymentIntent.LatestCharge.Created == 0 {
 		t.Fatalf("retrieve: %+v, %v", s, err)
 	}
 	if rows := w.rows(); len(rows) != 1 || rows[0].Provider != "stripe" || rows[0].MerchantOrderID != "P-9" || rows[0].AmountMinor != 29900 {

@@ -155,7 +155,7 @@ func (s *Service) open(ctx context.Context, c claim) (payment, error) {
 	o, err := provider.pay(call, order{
 		MerchantOrderID: c.attempt.MerchantOrderID, AmountMinor: c.payment.AmountMinor,
 		ReturnURL: s.publicURL + "/?payment=" + id.Format("pay", c.payment.ID),
-		UserID:    id.Format("usr", c.payment.UserID), PaymentID: id.Format("pay", c.payment.ID),
+		UserID:    id.Format("usr", c.payment.UserID), PaymentID: id.Format("pay", c.payment.ID), CreatedAt: c.attempt.CreatedAt,
 	})
 	var refused *refusedError
 	switch {

@@ -35,6 +35,9 @@ type Config struct {
 	boot.Base
 	pg.Config
 	PhonePe
+	PhonePeV1 PhonePeV1
+	Razorpay  Razorpay
+	Stripe    Stripe
 
 	SandboxSecret    string `desc:"signs the sandbox dialect; empty refuses it"    env:"SANDBOX_WEBHOOK_SECRET"     secret:"true"`
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
@@ -58,12 +61,13 @@ type PhonePe struct {
 
 // Validate refuses what would fail only when money is at stake.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{c.validateProviders()}
 	if len(c.PageTokenSecret) < 32 {
 		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
 	}
 	for name, v := range map[string]string{
 		"PHONEPE_BASE_URL": c.BaseURL, "PHONEPE_OAUTH_URL": c.OAuthURL, "PUBLIC_URL": c.PublicURL, "SETTLEMENT_URL": c.SettlementURL,
+		"PHONEPE_V1_BASE_URL": c.PhonePeV1.BaseURL, "RAZORPAY_BASE_URL": c.Razorpay.BaseURL, "STRIPE_BASE_URL": c.Stripe.BaseURL,
 	} {
 		if v == "" && name != "PUBLIC_URL" {
 			continue
@@ -185,9 +189,7 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 	s := &Service{
 		db: db, outbox: outbox.New(schema, ids, now), ids: ids, now: now, pages: page.NewSealer(c.PageTokenSecret),
 		publicURL: strings.TrimSuffix(c.PublicURL, "/"), metrics: m, received: make(chan struct{}, 1),
-		providers: map[string]provider{
-			phonepeCode: newPhonePe(c.endpoints(c.Production()), now, m.calls),
-		},
+		providers: c.offered(now, m),
 		verifiers: map[string]verifier{
 			phonepeCode: staticVerifier(c.WebhookUsername, c.WebhookPassword),
 		},

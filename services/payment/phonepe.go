@@ -1,21 +1,16 @@
 package payment
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/manas360/platform/services/payment/factstate"
 )
@@ -29,53 +24,28 @@ const (
 )
 
 const (
-	phonepePayPath    = "/checkout/v2/pay"
-	phonepeOrderPath  = "/checkout/v2/order/"
-	phonepeMinPaise   = 100
-	phonepeCurrency   = "INR"            // v2 has no currency on the wire
-	orderLife         = 20 * time.Minute // expireAfter; PhonePe takes 5 to 60 minutes
-	maxAnswerBytes    = 1 << 20
-	maxIdlePerHost    = 32
-	breakerTrips      = 10              // failures in a row
-	breakerPause      = 2 * time.Second // then one call is let through
-	handshakeTimeout  = 2 * time.Second
-	maxMethodLen      = 32
-	maxFailureCodeLen = 64
+	phonepePayPath   = "/checkout/v2/pay"
+	phonepeOrderPath = "/checkout/v2/order/"
+	phonepeMinPaise  = 100
+	phonepeCurrency  = "INR"            // v2 has no currency on the wire
+	orderLife        = 20 * time.Minute // expireAfter; PhonePe takes 5 to 60 minutes
 )
 
 // phonepe speaks PhonePe's v2 checkout. Safe for concurrent use.
 type phonepe struct {
 	base     string
 	merchant string
-	client   *http.Client
+	line     *line
 	tokens   *tokenSource
-	breaker  *gobreaker.CircuitBreaker[answer]
 	now      func() time.Time
-}
-
-type answer struct {
-	status int
-	body   []byte
 }
 
 // newPhonePe makes the client; nothing is called before the first payment.
 func newPhonePe(c PhonePe, now func() time.Time, calls *prometheus.CounterVec) *phonepe {
-	t := &http.Transport{
-		MaxIdleConnsPerHost: maxIdlePerHost, IdleConnTimeout: time.Minute,
-		TLSHandshakeTimeout: handshakeTimeout, ForceAttemptHTTP2: true,
-	}
-	client := &http.Client{
-		Transport: counted{next: t, calls: calls},
-		// An answer is never somewhere else, and the token must not follow.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	l := newLine(phonepeCode, calls)
 	return &phonepe{
-		base: strings.TrimSuffix(c.BaseURL, "/"), merchant: c.MerchantID, client: client, now: now,
-		tokens: newTokenSource(c, client, now),
-		breaker: gobreaker.NewCircuitBreaker[answer](gobreaker.Settings{
-			Name: "phonepe", Timeout: breakerPause,
-			ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerTrips },
-		}),
+		base: strings.TrimSuffix(c.BaseURL, "/"), merchant: c.MerchantID, now: now, line: l,
+		tokens: newTokenSource(c, l.client, now),
 	}
 }
 
@@ -114,12 +84,8 @@ func (c *phonepe) pay(ctx context.Context, o order) (opened, error) {
 	switch {
 	case a.status == http.StatusExpectationFailed:
 		return opened{}, errDuplicate
-	case a.status == http.StatusUnauthorized, a.status == http.StatusTooManyRequests:
-		return opened{}, fmt.Errorf("pay answered %d: %w", a.status, errNotSent)
-	case a.status >= 400 && a.status < 500 && a.status != http.StatusRequestTimeout:
-		return opened{}, &refusedError{Status: a.status, Code: errorCode(a.body)}
 	case a.status != http.StatusOK:
-		return opened{}, fmt.Errorf("pay answered %d", a.status)
+		return opened{}, refusal("pay", a.status, errorCode(a.body))
 	}
 	var r struct {
 		OrderID     string `json:"orderId"`
@@ -129,19 +95,10 @@ func (c *phonepe) pay(ctx context.Context, o order) (opened, error) {
 	if err := json.Unmarshal(a.body, &r); err != nil {
 		return opened{}, fmt.Errorf("read the answer to pay: %w", err)
 	}
-	if u, err := url.Parse(r.RedirectURL); r.OrderID == "" || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	if r.OrderID == "" || !isAddress(r.RedirectURL) {
 		return opened{}, errors.New("the answer to pay has no order or nowhere to pay")
 	}
-	return opened{ProviderOrderID: r.OrderID, RedirectURL: r.RedirectURL, ExpiresAt: c.expiry(r.ExpireAt)}, nil
-}
-
-// expiry trusts the provider's time only while it makes sense.
-func (c *phonepe) expiry(milli int64) time.Time {
-	now := c.now()
-	if at := time.UnixMilli(milli).UTC(); at.After(now) && at.Before(now.Add(24*time.Hour)) {
-		return at
-	}
-	return now.Add(orderLife)
+	return opened{ProviderOrderID: r.OrderID, RedirectURL: r.RedirectURL, ExpiresAt: expiry(time.UnixMilli(r.ExpireAt), c.now())}, nil
 }
 
 // phonepeOrder is the part of an order we rely on. Everything else may change.
@@ -211,65 +168,25 @@ func readPhonePeOrder(body []byte, asked string) (fact, error) {
 	return f, nil
 }
 
-func clip(s string, n int) string {
-	return strings.ToValidUTF8(s[:min(n, len(s))], "")
-}
-
-// call makes one call with a token. errNotSent when the request certainly never
-// left; an answer below 500 is no error here.
+// call makes one call with a token, and fails as exchange does.
 func (c *phonepe) call(ctx context.Context, method, path string, body []byte) (answer, error) {
 	tok, err := c.tokens.get(ctx)
 	if err != nil {
 		return answer{}, fmt.Errorf("get a token: %w (%w)", errNotSent, err)
 	}
-	var left atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { left.Store(true) },
-	})
-	a, err := c.breaker.Execute(func() (answer, error) { return c.send(traced, method, path, tok, body) })
+	req, err := newRequest(ctx, method, c.base+path, body)
 	if err != nil {
-		if !left.Load() {
-			return answer{}, fmt.Errorf("%w (%w)", errNotSent, err)
-		}
-		return answer{}, err //nolint:wrapcheck // send's own
-	}
-	if a.status == http.StatusUnauthorized {
-		c.tokens.refuse(ctx, tok) // the next call gets another; this one is not repeated
-	}
-	return a, nil
-}
-
-func (c *phonepe) send(ctx context.Context, method, path, tok string, body []byte) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return answer{}, fmt.Errorf("make the request: %w", err)
+		return answer{}, err
 	}
 	req.Header.Set("Authorization", "O-Bearer "+tok)
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
 	if c.merchant != "" {
 		req.Header.Set("X-Merchant-Id", c.merchant)
 	}
-	a, err := do(c.client, req)
-	if err == nil && a.status >= http.StatusInternalServerError {
-		err = fmt.Errorf("%s %s answered %d", method, req.URL.Path, a.status) // counts for the breaker
+	a, err := c.line.exchange(req)
+	if err == nil && a.status == http.StatusUnauthorized {
+		c.tokens.refuse(ctx, tok) // the next call gets another; this one is not repeated
 	}
 	return a, err
-}
-
-// do reads the whole answer, within bounds.
-func do(client *http.Client, req *http.Request) (answer, error) {
-	res, err := client.Do(req)
-	if err != nil {
-		return answer{}, fmt.Errorf("call the provider: %w", err)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes))
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return answer{}, fmt.Errorf("read the provider's answer: %w", err)
-	}
-	return answer{status: res.StatusCode, body: body}, nil
 }
 
 // unknownOrder tells a 400 about the order from one about anything else.
@@ -280,30 +197,4 @@ func unknownOrder(body []byte) bool {
 	default:
 		return false
 	}
-}
-
-func errorCode(body []byte) string {
-	var e struct {
-		Code string `json:"code"`
-	}
-	if json.Unmarshal(body, &e) != nil {
-		return ""
-	}
-	return clip(e.Code, maxFailureCodeLen)
-}
-
-// counted counts calls to the provider by what came back.
-type counted struct {
-	next  http.RoundTripper
-	calls *prometheus.CounterVec
-}
-
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := c.next.RoundTrip(r)
-	class := "error"
-	if err == nil {
-		class = fmt.Sprintf("%dxx", res.StatusCode/100)
-	}
-	c.calls.WithLabelValues("phonepe", class).Inc()
-	return res, err //nolint:wrapcheck // a RoundTripper hands on what it got
 }

@@ -30,14 +30,10 @@ func (c *phonepe) refund(ctx context.Context, r sentRefund) (refundFact, error) 
 	switch {
 	case a.status == http.StatusExpectationFailed:
 		return refundFact{}, errDuplicate
-	case a.status == http.StatusUnauthorized, a.status == http.StatusTooManyRequests:
-		return refundFact{}, fmt.Errorf("refund answered %d: %w", a.status, errNotSent)
 	case unsureRefund(errorCode(a.body)):
 		return refundFact{}, fmt.Errorf("refund answered %d %s", a.status, errorCode(a.body))
-	case a.status >= 400 && a.status < 500 && a.status != http.StatusRequestTimeout:
-		return refundFact{}, &refusedError{Status: a.status, Code: errorCode(a.body)}
 	case a.status != http.StatusOK:
-		return refundFact{}, fmt.Errorf("refund answered %d", a.status)
+		return refundFact{}, refusal("refund", a.status, errorCode(a.body))
 	}
 	return readPhonePeRefund(a.body, r.MerchantRefundID)
 }

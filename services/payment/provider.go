@@ -49,6 +49,7 @@ type order struct {
 	ReturnURL       string // where the customer goes afterwards
 	UserID          string
 	PaymentID       string
+	CreatedAt       time.Time // of the attempt: the same at every repeat
 }
 
 // sentOrder names an order that a provider may have.
@@ -109,4 +110,5 @@ type fact struct {
 	FailureCode     string
 	PaidAt          time.Time // zero when it does not say
 	ExpiresAt       time.Time // zero when it does not say
+	RedirectURL     string    // where it can be paid, if it says so
 }

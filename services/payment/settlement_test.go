@@ -49,7 +49,7 @@ func (h *settlementHost) put(day time.Time, lines ...string) {
 	h.files[day.In(india).Format(time.DateOnly)] = strings.Join(lines, "\n") + "\n"
 }
 
-func line(txn, ref, kind string, amount, fee, tax, net int64, at time.Time) string {
+func settledLine(txn, ref, kind string, amount, fee, tax, net int64, at time.Time) string {
 	return fmt.Sprintf(`{"settlementId":"setl_1","provider":"phonepe","kind":%q,"merchantOrderId":%q,"transactionId":%q,"amountMinor":"%d","feeMinor":"%d","taxMinor":"%d","netMinor":"%d","currency":"INR","at":%q,"settledAt":%q,"utr":"U1"}`,
 		kind, ref, txn, amount, fee, tax, net, at.UTC().Format(time.RFC3339Nano), at.UTC().Add(time.Hour).Format(time.RFC3339Nano))
 }
@@ -117,7 +117,7 @@ const clearingLeft = `SELECT coalesce(sum(amount_minor), 0)::bigint FROM payment
 func TestSettlementIsBookedOnce(t *testing.T) {
 	r, h := settling(t)
 	p := r.paid()
-	h.put(r.clock(), line("T1", p.MerchantOrderID, "CAPTURE", price, 598, 108, 29194, r.clock()))
+	h.put(r.clock(), settledLine("T1", p.MerchantOrderID, "CAPTURE", price, 598, 108, 29194, r.clock()))
 	r.advance(24 * time.Hour)
 	for range 3 {
 		r.compare()
@@ -145,7 +145,7 @@ func TestSettlementTellsOfALostCapture(t *testing.T) {
 	r, h := settling(t)
 	p := r.open(someOrder())
 	r.bank.settle(p.MerchantOrderID, "COMPLETED")
-	h.put(r.clock(), line("T1", p.MerchantOrderID, "CAPTURE", price, 0, 0, price, r.clock()))
+	h.put(r.clock(), settledLine("T1", p.MerchantOrderID, "CAPTURE", price, 0, 0, price, r.clock()))
 	r.advance(24 * time.Hour)
 	r.compare()
 	if got := r.read(p.ID); got.State != factstate.Succeeded {
@@ -162,10 +162,10 @@ func TestSettlementThatDoesNotFit(t *testing.T) {
 	paid, other := r.paid(), r.open(someOrder())
 	now := r.clock()
 	h.put(now,
-		line("unknown", "PNOBODY-1", "CAPTURE", price, 0, 0, price, now),
-		line("more", paid.MerchantOrderID, "CAPTURE", price+1, 0, 0, price+1, now),
-		line("unpaid", other.MerchantOrderID, "CAPTURE", price, 0, 0, price, now),
-		line("back", paid.MerchantOrderID, "REFUND", price, 0, 0, -price, now),
+		settledLine("unknown", "PNOBODY-1", "CAPTURE", price, 0, 0, price, now),
+		settledLine("more", paid.MerchantOrderID, "CAPTURE", price+1, 0, 0, price+1, now),
+		settledLine("unpaid", other.MerchantOrderID, "CAPTURE", price, 0, 0, price, now),
+		settledLine("back", paid.MerchantOrderID, "REFUND", price, 0, 0, -price, now),
 	)
 	r.advance(24 * time.Hour)
 	r.compare()
@@ -201,10 +201,10 @@ func TestSettlementThatChanges(t *testing.T) {
 	r, h := settling(t)
 	p := r.paid()
 	at := r.clock()
-	h.put(at, line("T1", p.MerchantOrderID, "CAPTURE", price, 598, 108, 29194, at))
+	h.put(at, settledLine("T1", p.MerchantOrderID, "CAPTURE", price, 598, 108, 29194, at))
 	r.advance(24 * time.Hour)
 	r.compare()
-	h.put(at, line("T1", p.MerchantOrderID, "CAPTURE", price, 600, 108, 29192, at))
+	h.put(at, settledLine("T1", p.MerchantOrderID, "CAPTURE", price, 600, 108, 29192, at))
 	r.advance(settlementEvery)
 	r.compare()
 	if s := r.lineState("T1"); s != lineAmountDiffers {
@@ -220,7 +220,7 @@ func TestSettlementThatChanges(t *testing.T) {
 func TestSettlementFileFails(t *testing.T) {
 	r, h := settling(t)
 	p := r.paid()
-	good := line("T1", p.MerchantOrderID, "CAPTURE", price, 0, 0, price, r.clock())
+	good := settledLine("T1", p.MerchantOrderID, "CAPTURE", price, 0, 0, price, r.clock())
 	day := r.clock()
 	h.put(day, good, good[:len(good)/2])
 	h.failed = 3
@@ -239,7 +239,7 @@ func TestSettlementFileFails(t *testing.T) {
 
 func TestReadSettlementRefuses(t *testing.T) {
 	now := time.Now()
-	good := line("T1", "P1", "CAPTURE", 100, 2, 1, 97, now)
+	good := settledLine("T1", "P1", "CAPTURE", 100, 2, 1, 97, now)
 	if got, err := readSettlement(strings.NewReader("\n"+good+"\n\n"), "phonepe"); err != nil || len(got) != 1 {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -247,13 +247,13 @@ func TestReadSettlementRefuses(t *testing.T) {
 		"not json":         "captured 100",
 		"html":             "<html>",
 		"another provider": strings.Replace(good, "phonepe", "stripe", 1),
-		"does not add up":  line("T1", "P1", "CAPTURE", 100, 2, 1, 98, now),
-		"no kind":          line("T1", "P1", "", 100, 2, 1, 97, now),
-		"no transaction":   line("", "P1", "CAPTURE", 100, 2, 1, 97, now),
+		"does not add up":  settledLine("T1", "P1", "CAPTURE", 100, 2, 1, 98, now),
+		"no kind":          settledLine("T1", "P1", "", 100, 2, 1, 97, now),
+		"no transaction":   settledLine("", "P1", "CAPTURE", 100, 2, 1, 97, now),
 		"a number":         strings.Replace(good, `"100"`, `100.5`, 1),
 		"no currency":      strings.Replace(good, `"INR"`, `"rupees"`, 1),
 		"zero byte":        strings.Replace(good, `"P1"`, `"P\u00001"`, 1),
-		"too long":         line(strings.Repeat("x", 200), "P1", "CAPTURE", 100, 2, 1, 97, now),
+		"too long":         settledLine(strings.Repeat("x", 200), "P1", "CAPTURE", 100, 2, 1, 97, now),
 	} {
 		if got, err := readSettlement(strings.NewReader(text), "phonepe"); err == nil {
 			t.Errorf("%s: %v", name, got)
@@ -262,7 +262,7 @@ func TestReadSettlementRefuses(t *testing.T) {
 }
 
 func FuzzReadSettlement(f *testing.F) {
-	f.Add(line("T1", "P1", "CAPTURE", 100, 2, 1, 97, time.Unix(0, 0)))
+	f.Add(settledLine("T1", "P1", "CAPTURE", 100, 2, 1, 97, time.Unix(0, 0)))
 	f.Add(`{}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		lines, err := readSettlement(strings.NewReader(text), "phonepe")

@@ -63,6 +63,7 @@ type attempt struct {
 	SubmittedAt     *time.Time
 	ExpiresAt       *time.Time
 	Polls           int
+	CreatedAt       time.Time
 }
 
 const paymentColumns = `
@@ -120,7 +121,7 @@ func (s *Service) countPayments(ctx context.Context, userID uuid.UUID) (n int32,
 }
 
 const attemptColumns = `
-SELECT payment_id, no, merchant_order_id, state, provider_order_id, lease_until, submitted_at, expires_at, polls
+SELECT payment_id, no, merchant_order_id, state, provider_order_id, lease_until, submitted_at, expires_at, polls, created_at
   FROM payment.attempt`
 
 const selectLatestAttempt = attemptColumns + `

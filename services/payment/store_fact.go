@@ -123,6 +123,7 @@ const moveAttempt = `
 UPDATE payment.attempt
    SET state = @state, lease_until = NULL, updated_at = @now, failure_code = @failure_code,
        provider_order_id = CASE WHEN @provider_order_id = '' THEN provider_order_id ELSE @provider_order_id END,
+       redirect_url = CASE WHEN redirect_url = '' THEN @redirect_url ELSE redirect_url END,
        expires_at = coalesce(expires_at, @expires_at),
        next_poll_at = CASE WHEN @state = 'pending' THEN coalesce(next_poll_at, @next_poll) END
  WHERE merchant_order_id = @merchant_order_id`
@@ -137,7 +138,7 @@ func (s *Service) moveAttempt(ctx context.Context, tx pgx.Tx, a attempt, v verdi
 		expires = a.SubmittedAt.Add(orderLife)
 	}
 	_, err := exec(ctx, tx, moveAttempt, pgx.StrictNamedArgs{
-		"merchant_order_id": a.MerchantOrderID, "state": v.attempt, "provider_order_id": f.ProviderOrderID,
+		"merchant_order_id": a.MerchantOrderID, "state": v.attempt, "provider_order_id": f.ProviderOrderID, "redirect_url": f.RedirectURL,
 		"failure_code": f.FailureCode, "expires_at": expires, "next_poll": now.Add(firstPoll), "now": now,
 	})
 	return err

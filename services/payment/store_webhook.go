@@ -145,7 +145,7 @@ UPDATE payment.attempt
                              ORDER BY next_poll_at
                              LIMIT @limit
                                FOR UPDATE SKIP LOCKED)
-RETURNING payment_id, no, merchant_order_id, state, provider_order_id, lease_until, submitted_at, expires_at, polls`
+RETURNING payment_id, no, merchant_order_id, state, provider_order_id, lease_until, submitted_at, expires_at, polls, created_at`
 
 func (s *Service) leasePolls(ctx context.Context) ([]attempt, error) {
 	now := s.now()

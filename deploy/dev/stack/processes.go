@@ -104,8 +104,11 @@ func (s *Stack) own(env map[string]string, name string) {
 	case "subscription":
 		s.pass(env, "SUPPLIER_STATE", "SUPPLIER_GSTIN", "INVOICE_PREFIX")
 	case "payment":
-		base := "http://" + local(s.SandboxPort) + "/apis/pg-sandbox"
+		bank := "http://" + local(s.SandboxPort)
+		base := bank + "/apis/pg-sandbox"
+		maps.Copy(env, s.sec.providerEnvironment())
 		maps.Copy(env, map[string]string{
+			"PHONEPE_V1_BASE_URL": base, "RAZORPAY_BASE_URL": bank + "/razorpay", "STRIPE_BASE_URL": bank,
 			"PHONEPE_BASE_URL": base, "PHONEPE_OAUTH_URL": base + "/v1/oauth/token", "PHONEPE_CLIENT_VERSION": "1",
 			"PHONEPE_CLIENT_ID": s.sec.PhonePeClientID, "PHONEPE_CLIENT_SECRET": s.sec.PhonePeSecret, "PHONEPE_MERCHANT_ID": s.sec.PhonePeClientID,
 			"PHONEPE_WEBHOOK_USERNAME": s.sec.Webhooks.PhonePe.Username, "PHONEPE_WEBHOOK_PASSWORD": s.sec.Webhooks.PhonePe.Password,

@@ -2225,11 +2225,12 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\rsubscriptions\x18\x01 \x03(\v2#.manas.subscription.v1.SubscriptionR\rsubscriptions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\xcf\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\xed\x01\n" +
 	"\x0fCheckoutRequest\x12:\n" +
 	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x12B\n" +
-	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12/\n" +
-	"\bprovider\x18\x03 \x01(\tB\x0e\xbaH\vr\tR\aphonepeH\x00R\bprovider\x88\x01\x01B\v\n" +
+	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12M\n" +
+	"\bprovider\x18\x03 \x01(\tB,\xbaH)r'R\aphonepeR\n" +
+	"phonepe-v1R\brazorpayR\x06stripeH\x00R\bprovider\x88\x01\x01B\v\n" +
 	"\t_provider\"\xa9\x02\n" +
 	"\x10CheckoutResponse\x12G\n" +
 	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\x12I\n" +
