@@ -34,6 +34,7 @@ type Config struct {
 	boot.Base
 	pg.Config
 	PhonePe
+	Callbacks
 
 	SandboxSecret    string `desc:"signs the sandbox dialect; empty refuses it"    env:"SANDBOX_WEBHOOK_SECRET"     secret:"true"`
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
@@ -99,7 +100,7 @@ type Service struct {
 	pages     *page.Sealer
 	publicURL string
 	providers map[string]provider
-	verifiers map[string]verifier
+	dialects  map[string]dialect // by the last part of their address
 	metrics   metrics
 	refusals  budget
 	received  chan struct{} // wakes the worker that understands callbacks
@@ -162,10 +163,11 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	p.Go("confirm", s.confirm)
 	p.Go("poll", s.poll)
+	p.Go("look", s.look)
 	return p.ServeGRPC(ctx, g)
 }
 
-// New makes the service on an open database. Its workers, confirm and poll, are
+// New makes the service on an open database. Its workers, confirm, poll and look, are
 // started by Run.
 func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 	m := newMetrics()
@@ -175,12 +177,7 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 		providers: map[string]provider{
 			phonepeCode: newPhonePe(c.endpoints(c.Production()), now, m.calls),
 		},
-		verifiers: map[string]verifier{
-			phonepeCode: staticVerifier(c.WebhookUsername, c.WebhookPassword),
-		},
-	}
-	if !c.Production() {
-		s.verifiers[sandboxCode] = hmacVerifier(c.SandboxSecret, now)
+		dialects: c.dialects(now),
 	}
 	return s
 }
