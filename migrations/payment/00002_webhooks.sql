@@ -12,6 +12,8 @@ ALTER TABLE payment.webhook_event
 -- Only where the body says it, and so the signature: elsewhere it proves nothing.
 CREATE UNIQUE INDEX webhook_event_id_once ON payment.webhook_event (provider, provider_event_id)
     WHERE provider = 'stripe' AND provider_event_id <> '';
+-- A dispute names a payment only; another callback named its order.
+CREATE INDEX webhook_event_refs ON payment.webhook_event USING gin (provider_refs) WITH (fastupdate = off) WHERE topic = 'order';
 -- Orphans to look at again.
 CREATE INDEX webhook_event_look ON payment.webhook_event (look_at) WHERE state = 'ORPHAN' AND look_at IS NOT NULL;
 -- What the administrator reads: what did not end well, newest first.
@@ -23,6 +25,7 @@ CREATE INDEX attempt_provider_order ON payment.attempt (provider_order_id) WHERE
 DROP INDEX payment.attempt_provider_order;
 DROP INDEX payment.webhook_event_state;
 DROP INDEX payment.webhook_event_look;
+DROP INDEX payment.webhook_event_refs;
 DROP INDEX payment.webhook_event_id_once;
 ALTER TABLE payment.webhook_event
     DROP COLUMN look_at, DROP COLUMN looks, DROP COLUMN final, DROP COLUMN claimed_currency, DROP COLUMN provider_refs,

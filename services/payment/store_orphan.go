@@ -8,14 +8,19 @@ import (
 )
 
 // orderNamed is the order that e speaks of. The provider's name goes before
-// ours: ours may have passed through a browser. An order is only its own
-// provider's; the sandbox dialect may speak of all.
+// ours: ours may have passed through a browser. A dispute names the payment
+// alone, which an earlier callback named beside the order. An order is only its
+// own provider's; the sandbox dialect may speak of all.
 const orderNamed = `
 SELECT a.merchant_order_id
   FROM (SELECT payment_id, merchant_order_id, 1 AS rank FROM payment.attempt
          WHERE provider_order_id = ANY(e.provider_refs) AND provider_order_id <> ''
         UNION ALL
-        SELECT payment_id, merchant_order_id, 2 FROM payment.attempt WHERE merchant_order_id = e.merchant_order_id) a
+        SELECT payment_id, merchant_order_id, 2 FROM payment.attempt WHERE merchant_order_id = e.merchant_order_id
+        UNION ALL
+        SELECT b.payment_id, b.merchant_order_id, 3
+          FROM payment.webhook_event v JOIN payment.attempt b ON b.merchant_order_id = v.merchant_order_id
+         WHERE e.topic IN ('refund', 'dispute') AND v.topic = 'order' AND v.provider = e.provider AND v.provider_refs && e.provider_refs) a
   JOIN payment.payment p ON p.id = a.payment_id
  WHERE p.provider = e.provider OR e.provider = 'sandbox'
  ORDER BY a.rank

@@ -39,7 +39,8 @@ type webhookEvent struct {
 // Refunds, disputes and mandates have tables of their own: their handlers find
 // out whether they are known. What has no topic nobody will handle.
 const insertEvent = `
-WITH e AS (SELECT @provider::text AS provider, @merchant_order_id::text AS merchant_order_id, @provider_refs::text[] AS provider_refs),
+WITH e AS (SELECT @provider::text AS provider, @topic::text AS topic, @merchant_order_id::text AS merchant_order_id,
+                 @provider_refs::text[] AS provider_refs),
 known AS (SELECT o.merchant_order_id FROM e, LATERAL (` + orderNamed + `) o)
 INSERT INTO payment.webhook_event (id, provider, event_key, provider_event_id, event, topic, subject, merchant_order_id, provider_refs,
                                    claimed_state, claimed_minor, claimed_currency, final, body, headers, state, last_error, look_at,

@@ -23,13 +23,6 @@ type Callbacks struct {
 	PreviousSandboxSecret   string `desc:"the sandbox dialect's secret before"               env:"SANDBOX_WEBHOOK_SECRET_PREVIOUS"   secret:"true"`
 }
 
-// The providers that call back.
-const (
-	phonepeV1Code = "phonepe-v1"
-	razorpayCode  = "razorpay"
-	stripeCode    = "stripe"
-)
-
 // dialects are the doors that are open. Production has none for the sandbox.
 func (c Config) dialects(now func() time.Time) map[string]dialect {
 	logins := signature.Secrets{
@@ -37,10 +30,10 @@ func (c Config) dialects(now func() time.Time) map[string]dialect {
 	}
 	salts := []signature.Salt{{Key: c.SaltKey, Index: c.SaltIndex}, {Key: c.PreviousSaltKey, Index: c.PreviousSaltIndex}}
 	open := map[string]dialect{
-		phonepeCode:   {verifyPhonePe(logins), parsePhonePe},
-		phonepeV1Code: {verifyPhonePeV1(salts), parsePhonePeV1},
-		razorpayCode:  {verifyRazorpay(signature.Secrets{c.RazorpayWebhook, c.PreviousRazorpayWebhook}), parseRazorpay},
-		stripeCode:    {verifyStripe(signature.Secrets{c.StripeWebhook, c.PreviousStripeWebhook}, now), parseStripe},
+		phonepeCode:  {verifyPhonePe(logins), parsePhonePe},
+		phonepe1Code: {verifyPhonePeV1(salts), parsePhonePeV1},
+		razorpayCode: {verifyRazorpay(signature.Secrets{c.RazorpayWebhook, c.PreviousRazorpayWebhook}), parseRazorpay},
+		stripeCode:   {verifyStripe(signature.Secrets{c.StripeWebhook, c.PreviousStripeWebhook}, now), parseStripe},
 	}
 	if !c.Production() {
 		open[sandboxCode] = dialect{verifySandbox(signature.Secrets{c.SandboxSecret, c.PreviousSandboxSecret}, now), parseSandbox}

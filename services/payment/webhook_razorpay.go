@@ -61,12 +61,6 @@ func (n *notes) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Under these names our order and our refund travel in notes and metadata.
-const (
-	noteOrder  = "merchantOrderId"
-	noteRefund = "merchantRefundId"
-)
-
 func parseRazorpay(h map[string]string, body []byte) (callback, error) {
 	var b razorpayCallback
 	if err := json.Unmarshal(body, &b); err != nil {
