@@ -68,13 +68,17 @@ func (s *Service) lookAtOrphans(ctx context.Context) (found, looked int, err err
 
 const orphanEvent = `
 UPDATE payment.webhook_event
-   SET state = 'ORPHAN', last_error = @last_error, look_at = coalesce(look_at, @look_at)
+   SET state = 'ORPHAN', last_error = @last_error,
+       look_at = CASE WHEN received_at > @since THEN coalesce(look_at, @look_at) END
  WHERE id = @id AND state = 'RECEIVED'`
 
 // orphan keeps a callback about a thing that is not here, or not yet; it comes
 // back, later each time.
 func (s *Service) orphan(ctx context.Context, ev webhookEvent, why string) error {
-	_, err := exec(ctx, s.db.Pool, orphanEvent, pgx.StrictNamedArgs{"id": ev.ID, "last_error": why, "look_at": s.now().Add(firstLook)})
+	now := s.now()
+	_, err := exec(ctx, s.db.Pool, orphanEvent, pgx.StrictNamedArgs{
+		"id": ev.ID, "last_error": why, "look_at": now.Add(firstLook), "since": now.Add(-looksEnd),
+	})
 	return err
 }
 

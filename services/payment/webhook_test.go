@@ -199,24 +199,3 @@ func TestBudget(t *testing.T) {
 		t.Errorf("%d in a minute, want %d; and again in the next", taken, rejectedPerMinute)
 	}
 }
-
-func FuzzParsePhonePe(f *testing.F) {
-	f.Add(claims(completed, "P1-1", "COMPLETED", price))
-	f.Add([]byte(`{"merchantTransactionId":"x","status":"success"}`))
-	f.Add([]byte(`{"event":"e","payload":{"amount":9223372036854775808}}`))
-	f.Add([]byte(`{"event":"\u0000","payload":{}}`))
-	f.Add([]byte(`[]`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := parsePhonePe(nil, body)
-		if err != nil {
-			return
-		}
-		again, err := parsePhonePe(nil, body)
-		if err != nil || again.Key != c.Key {
-			t.Errorf("%q has two keys (%v)", body, err)
-		}
-		if c.Event == "" || len(c.Event) > maxEventLen || len(c.MerchantOrderID) > maxRefLen || strings.ContainsRune(c.Event+c.MerchantOrderID+c.State, 0) {
-			t.Errorf("%q was read as %+v", body, c)
-		}
-	})
-}
