@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+
+	"github.com/manas360/platform/pkg/pg"
 )
 
 // States of a callback.
@@ -62,19 +64,18 @@ func (s *Service) keepCallback(ctx context.Context, provider string, c callback,
 		refs = []string{}
 	}
 	now := s.now()
-	err = s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, insertEvent, pgx.StrictNamedArgs{
-			"id": s.ids.New(), "provider": provider, "event_key": c.Key[:], "provider_event_id": c.EventID, "event": c.Event,
-			"topic": c.Topic, "subject": c.Subject, "merchant_order_id": c.MerchantOrderID, "provider_refs": refs,
-			"claimed_state": c.State, "claimed_minor": c.AmountMinor, "claimed_currency": c.Currency, "final": c.Final, "body": body,
-			"headers": headers, "unhandled": noHandler, "look_at": now.Add(firstLook), "request_id": requestID(ctx), "now": now,
-		}).Scan(&state) //nolint:wrapcheck // InTx says what it was
-	})
+	// One statement is its own transaction: durable when it answers, in one round trip.
+	err = s.db.Pool.QueryRow(ctx, insertEvent, pgx.StrictNamedArgs{
+		"id": s.ids.New(), "provider": provider, "event_key": c.Key[:], "provider_event_id": c.EventID, "event": c.Event,
+		"topic": c.Topic, "subject": c.Subject, "merchant_order_id": c.MerchantOrderID, "provider_refs": refs,
+		"claimed_state": c.State, "claimed_minor": c.AmountMinor, "claimed_currency": c.Currency, "final": c.Final, "body": body,
+		"headers": headers, "unhandled": noHandler, "look_at": now.Add(firstLook), "request_id": requestID(ctx), "now": now,
+	}).Scan(&state)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", false, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("keep callback: %w", err)
+		return "", false, pg.Err(fmt.Errorf("keep callback: %w", err))
 	}
 	return state, true, nil
 }

@@ -104,10 +104,12 @@ func razorpayBody(s said) []byte {
 	if !s.paid {
 		event = "payment.failed"
 	}
-	return asJSON(map[string]any{"entity": "event", "account_id": "acc_1", "event": event, "contains": []string{"payment"}, "created_at": 1_800_000_000,
+	return asJSON(map[string]any{
+		"entity": "event", "account_id": "acc_1", "event": event, "contains": []string{"payment"}, "created_at": 1_800_000_000,
 		"payload": map[string]any{"payment": map[string]any{"entity": with(map[string]any{
 			"id": "pay_" + s.order, "order_id": s.order, "amount": s.amount, "currency": s.currency, "notes": []string{}, "fee": nil,
-		}, s.pick("captured", "failed"))}}})
+		}, s.pick("captured", "failed"))}},
+	})
 }
 
 func stripeBody(s said) []byte {
@@ -318,6 +320,7 @@ func TestEveryDialect(t *testing.T) {
 
 // paidAtTheDoor: replayed, reordered and signed with the secret before, a payment is settled once.
 func paidAtTheDoor(t *testing.T, d door) {
+	t.Helper()
 	r := newBank(t)
 	p, claim := r.openAt(d)
 	failed := claim
@@ -353,6 +356,7 @@ func paidAtTheDoor(t *testing.T, d door) {
 
 // claimsAlone: neither success nor a missing status is believed.
 func claimsAlone(t *testing.T, d door) {
+	t.Helper()
 	r := newBank(t)
 	r.work()
 	p, claim := r.openAt(d)
@@ -368,6 +372,7 @@ func claimsAlone(t *testing.T, d door) {
 
 // wrongMoney is not even asked about.
 func wrongMoney(t *testing.T, d door) {
+	t.Helper()
 	if d.name == sandboxCode {
 		return // the old dialect says no amount
 	}
@@ -398,6 +403,7 @@ func wrongMoney(t *testing.T, d door) {
 
 // orphaned: an unknown order is kept, and heard once its order is here. money.md B30, B35
 func orphaned(t *testing.T, d door) {
+	t.Helper()
 	r := newBank(t)
 	paymentID := uuid.New()
 	ref := merchantOrderID(paymentID, 1)
@@ -422,6 +428,7 @@ func orphaned(t *testing.T, d door) {
 
 // anothersOrder: a provider does not speak of another's orders; the sandbox may.
 func anothersOrder(t *testing.T, d door) {
+	t.Helper()
 	r := newBank(t)
 	owner := doors()[0]
 	if d.name == phonepeCode {
