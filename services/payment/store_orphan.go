@@ -11,7 +11,7 @@ import (
 // ours: ours may have passed through a browser. A dispute names the payment
 // alone, which an earlier callback named beside the order. An order is only its
 // own provider's; the sandbox dialect may speak of all.
-const orderNamed = `
+const orderNamed = `(
 SELECT a.merchant_order_id
   FROM (SELECT payment_id, merchant_order_id, 1 AS rank FROM payment.attempt
          WHERE provider_order_id = ANY(e.provider_refs) AND provider_order_id <> ''
@@ -24,7 +24,7 @@ SELECT a.merchant_order_id
   JOIN payment.payment p ON p.id = a.payment_id
  WHERE p.provider = e.provider OR e.provider = 'sandbox'
  ORDER BY a.rank
- LIMIT 1`
+ LIMIT 1)`
 
 // An orphan whose order has come is received now. Those of other topics are
 // given to their handlers again.
@@ -43,7 +43,7 @@ UPDATE payment.webhook_event w
        attempts = 0, next_attempt_at = @now, processed_at = NULL,
        look_at = CASE WHEN w.received_at > @since THEN (@pauses::timestamptz[])[least(w.looks, @longest) + 1] END
   FROM due e
-  LEFT JOIN LATERAL (` + orderNamed + `) o ON true
+  LEFT JOIN LATERAL ` + orderNamed + ` o ON true
  WHERE w.id = e.id
 RETURNING w.state`
 

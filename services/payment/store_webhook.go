@@ -43,7 +43,7 @@ type webhookEvent struct {
 const insertEvent = `
 WITH e AS (SELECT @provider::text AS provider, @topic::text AS topic, @merchant_order_id::text AS merchant_order_id,
                  @provider_refs::text[] AS provider_refs),
-known AS (SELECT o.merchant_order_id FROM e, LATERAL (` + orderNamed + `) o)
+known AS (SELECT o.merchant_order_id FROM e, LATERAL ` + orderNamed + ` o)
 INSERT INTO payment.webhook_event (id, provider, event_key, provider_event_id, event, topic, subject, merchant_order_id, provider_refs,
                                    claimed_state, claimed_minor, claimed_currency, final, body, headers, state, last_error, look_at,
                                    next_attempt_at, request_id, received_at)
