@@ -128,21 +128,47 @@ func (s *Service) confirmOne(ctx context.Context, ev webhookEvent) {
 
 var errLag = errors.New("the order is still open by its status")
 
-// understand compares a callback with its order and asks the provider. The
-// callback decides nothing; a wrong one is not even asked about.
+// understand finds out what a callback means, by what it is about. The callback
+// decides nothing.
 func (s *Service) understand(ctx context.Context, ev webhookEvent) error {
-	c := callback{Event: ev.Event}
+	if ev.Topic == "" { // kept before callbacks had topics
+		ev.Topic, ev.Final = phonepeTopic(ev.Event), phonepeFinal(ev.Event)
+	}
+	switch ev.Topic {
+	case topicOrder:
+		return s.onOrder(ctx, ev)
+	case topicRefund:
+		return s.unhandled(ctx, ev)
+	case topicDispute:
+		return s.unhandled(ctx, ev)
+	case topicMandate:
+		return s.unhandled(ctx, ev)
+	default:
+		return s.unhandled(ctx, ev)
+	}
+}
+
+const noHandler = "no part of this release handles it"
+
+func (s *Service) unhandled(ctx context.Context, ev webhookEvent) error {
+	return s.endEvent(ctx, ev, eventOrphan, noHandler)
+}
+
+// onOrder compares a callback with its order and asks the provider. A wrong
+// callback is not even asked about.
+func (s *Service) onOrder(ctx context.Context, ev webhookEvent) error {
 	p, a, err := s.orderOf(ctx, ev.MerchantOrderID)
 	if err != nil {
 		return err
 	}
-	if !c.aboutOrder() && !strings.HasPrefix(ev.Event, "pg.transaction.") {
-		return s.endEvent(ctx, ev, eventOrphan, "no part of this release handles it")
-	}
-	if c.aboutOrder() && ev.ClaimedMinor != nil && *ev.ClaimedMinor != p.AmountMinor {
-		return s.rejectEvent(ctx, ev, p)
-	}
-	if a.State == attemptSucceeded {
+	switch {
+	case ev.Provider != p.Provider && ev.Provider != sandboxCode:
+		return s.endEvent(ctx, ev, eventOrphan, "it speaks of another provider's order")
+	case ev.ClaimedMinor != nil && *ev.ClaimedMinor != p.AmountMinor && !strings.HasPrefix(ev.Event, "pg.transaction."):
+		return s.rejectEvent(ctx, ev, p, "amount")
+	case ev.ClaimedCurrency != "" && ev.ClaimedCurrency != p.Currency:
+		return s.rejectEvent(ctx, ev, p, "currency")
+	case a.State == attemptSucceeded:
 		return s.endEvent(ctx, ev, eventProcessed, "")
 	}
 	provider, ok := s.providers[p.Provider]
@@ -155,7 +181,7 @@ func (s *Service) understand(ctx context.Context, ev webhookEvent) error {
 	if err != nil {
 		return err //nolint:wrapcheck // of our own kinds
 	}
-	if ev.Attempts < lagAttempts && (f.Kind == factstate.Unknown || f.Kind == factstate.Opened && c.aboutOrder()) {
+	if ev.Attempts < lagAttempts && (f.Kind == factstate.Unknown || f.Kind == factstate.Opened && ev.Final) {
 		return errLag
 	}
 	_, err = s.applyFact(ctx, f, origin{by: byProvider, event: ev.ID})

@@ -38,6 +38,7 @@ type Config struct {
 	PhonePeV1 PhonePeV1
 	Razorpay  Razorpay
 	Stripe    Stripe
+	Callbacks
 
 	SandboxSecret    string `desc:"signs the sandbox dialect; empty refuses it"    env:"SANDBOX_WEBHOOK_SECRET"     secret:"true"`
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
@@ -105,7 +106,7 @@ type Service struct {
 	pages     *page.Sealer
 	publicURL string
 	providers map[string]provider
-	verifiers map[string]verifier
+	dialects  map[string]dialect // by the last part of their address
 	metrics   metrics
 	refusals  budget
 	received  chan struct{} // wakes the worker that understands callbacks
@@ -179,25 +180,20 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("poll", s.poll)
 	p.Go("reconcile", s.reconcile)
 	p.Go("sweep", s.sweep)
+	p.Go("look", s.look)
 	return p.ServeGRPC(ctx, g)
 }
 
-// New makes the service on an open database. Its workers, confirm and poll, are
+// New makes the service on an open database. Its workers, confirm, poll and look, are
 // started by Run.
 func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 	m := newMetrics()
 	s := &Service{
 		db: db, outbox: outbox.New(schema, ids, now), ids: ids, now: now, pages: page.NewSealer(c.PageTokenSecret),
 		publicURL: strings.TrimSuffix(c.PublicURL, "/"), metrics: m, received: make(chan struct{}, 1),
-		providers: c.offered(now, m),
-		verifiers: map[string]verifier{
-			phonepeCode: staticVerifier(c.WebhookUsername, c.WebhookPassword),
-		},
+		providers: c.offered(now, m), dialects: c.dialects(now),
 	}
 	s.sweeps = newSweepMetrics()
 	s.settlements = s.settlers(c.SettlementURL, &http.Client{Timeout: settlementLimit})
-	if !c.Production() {
-		s.verifiers[sandboxCode] = hmacVerifier(c.SandboxSecret, now)
-	}
 	return s
 }

@@ -30,7 +30,7 @@ func (r *rig) settledOnce(paymentID uuid.UUID) {
 	for what, sql := range map[string]string{
 		"journals":       `SELECT count(*) FROM payment.journal`,
 		"state events":   `SELECT count(*) FROM payment.outbox WHERE destination = 'subscription'`,
-		"clearing / 299": `SELECT sum(amount_minor) / 29900 FROM payment.posting WHERE account = 'gateway_clearing:phonepe'`,
+		"clearing / 299": `SELECT sum(amount_minor) / 29900 FROM payment.posting WHERE account LIKE 'gateway_clearing:%'`,
 	} {
 		if n := r.number(sql); n != 1 {
 			r.t.Errorf("%d %s, want 1", n, what)

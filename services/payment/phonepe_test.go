@@ -221,7 +221,7 @@ func TestConfig(t *testing.T) {
 	if _, err := config.Load[Config](append(environ, "PAGE_TOKEN_SECRET=short")); err == nil {
 		t.Error("a short secret was taken")
 	}
-	if _, ok := New(Config{Base: boot.Base{NodeEnv: "production"}, PageTokenSecret: "x"}, nil, nil, time.Now).verifiers["sandbox"]; ok {
+	if _, ok := New(Config{Base: boot.Base{NodeEnv: "production"}, PageTokenSecret: "x"}, nil, nil, time.Now).dialects["sandbox"]; ok {
 		t.Error("the sandbox's dialect is spoken in production")
 	}
 }

@@ -44,6 +44,8 @@ func newRig(t *testing.T) *rig {
 			BaseURL: r.bank.URL + "/apis/pg-sandbox", ClientID: "CLIENT", ClientSecret: "SECRET", ClientVersion: "1",
 			WebhookUsername: webhookUser, WebhookPassword: webhookPass,
 		},
+		Callbacks:     someCallbacks,
+		PhonePeV1:     somePhonePeV1,
 		SandboxSecret: sandboxSecret, PublicURL: "http://localhost:5001", PageTokenSecret: "page token secret of at least 32 characters",
 	}
 	r.Service = New(c, pgtest.New(t, schema, migrations.For("payment")), id.NewMaker(r.clock, rand.Reader), r.clock)
@@ -62,12 +64,12 @@ func (r *rig) advance(d time.Duration) {
 	r.ahead += d
 }
 
-// work runs both workers until the test ends.
+// work runs the workers until the test ends.
 func (r *rig) work() {
 	r.t.Helper()
 	ctx, stop := context.WithCancel(r.t.Context())
 	var wg sync.WaitGroup
-	for _, w := range []func(context.Context) error{r.confirm, r.poll} {
+	for _, w := range []func(context.Context) error{r.confirm, r.poll, r.look} {
 		wg.Go(func() {
 			if err := w(ctx); err != nil {
 				r.t.Errorf("worker: %v", err)

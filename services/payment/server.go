@@ -22,6 +22,7 @@ func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentServiceServer(g, &publicServer{Service: s})
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
 	paymentv1.RegisterFindingInternalServiceServer(g, &findingServer{Service: s})
+	paymentv1.RegisterWebhookEventInternalServiceServer(g, &webhookServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 }
 

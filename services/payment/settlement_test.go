@@ -343,7 +343,7 @@ func TestInvariantsRun(t *testing.T) {
 	r := newRig(t)
 	for _, inv := range invariants {
 		for _, since := range []time.Time{{}, r.clock().Add(-time.Hour)} {
-			if n, _, err := r.look(t.Context(), inv, since); err != nil || n != 0 {
+			if n, _, err := r.inspect(t.Context(), inv, since); err != nil || n != 0 {
 				t.Errorf("%s: %d, %v", inv.name, n, err)
 			}
 		}

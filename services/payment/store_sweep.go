@@ -100,9 +100,9 @@ UPDATE payment.finding
 // One sweeper at a time: two would each think the other's findings resolved.
 const lockSweep = `SELECT pg_try_advisory_xact_lock(hashtextextended('payment.sweep', 0))`
 
-// look writes down what breaks an invariant, and what does no longer. n is how
+// inspect writes down what breaks an invariant, and what does no longer. n is how
 // many break it, fresh how many of them are new.
-func (s *Service) look(ctx context.Context, inv invariant, since time.Time) (n, fresh int, err error) {
+func (s *Service) inspect(ctx context.Context, inv invariant, since time.Time) (n, fresh int, err error) {
 	now := s.now().Truncate(time.Microsecond) // as the database keeps it
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		n, fresh = 0, 0

@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+
+	"github.com/manas360/platform/pkg/pg"
 )
 
 // States of a callback.
@@ -23,36 +25,57 @@ const (
 // webhookEvent is a callback on its way.
 type webhookEvent struct {
 	ID              uuid.UUID
+	Provider        string
 	Event           string
+	Topic           string
+	Subject         string
 	MerchantOrderID string
+	ProviderRefs    []string
 	ClaimedMinor    *int64
+	ClaimedCurrency string
+	Final           bool
 	Attempts        int
 	RequestID       string
 }
 
+// Refunds, disputes and mandates have tables of their own: their handlers find
+// out whether they are known. What has no topic nobody will handle.
 const insertEvent = `
-INSERT INTO payment.webhook_event (id, provider, event_key, event, merchant_order_id, claimed_state, claimed_minor, body, headers,
-                                   state, next_attempt_at, request_id, received_at)
-SELECT @id, @provider, @event_key, @event, @merchant_order_id, @claimed_state, @claimed_minor, @body, @headers,
-       CASE WHEN EXISTS (SELECT 1 FROM payment.attempt a WHERE a.merchant_order_id = @merchant_order_id) THEN 'RECEIVED' ELSE 'ORPHAN' END,
+WITH e AS (SELECT @provider::text AS provider, @topic::text AS topic, @merchant_order_id::text AS merchant_order_id,
+                 @provider_refs::text[] AS provider_refs),
+known AS (SELECT o.merchant_order_id FROM e, LATERAL ` + orderNamed + ` o)
+INSERT INTO payment.webhook_event (id, provider, event_key, provider_event_id, event, topic, subject, merchant_order_id, provider_refs,
+                                   claimed_state, claimed_minor, claimed_currency, final, body, headers, state, last_error, look_at,
+                                   next_attempt_at, request_id, received_at)
+SELECT @id, @provider, @event_key, @provider_event_id, @event, @topic, @subject,
+       coalesce((SELECT merchant_order_id FROM known), @merchant_order_id), @provider_refs,
+       @claimed_state, @claimed_minor, @claimed_currency, @final, @body, @headers,
+       CASE WHEN @topic = '' OR @topic = 'order' AND NOT EXISTS (SELECT 1 FROM known) THEN 'ORPHAN' ELSE 'RECEIVED' END,
+       CASE WHEN @topic = '' THEN @unhandled ELSE '' END,
+       CASE WHEN @topic = 'order' AND NOT EXISTS (SELECT 1 FROM known) THEN @look_at::timestamptz END,
        @now, @request_id, @now
-    ON CONFLICT (provider, event_key) DO NOTHING
+    ON CONFLICT DO NOTHING
 RETURNING state`
 
 // keepCallback commits a callback; isNew is false when it is here already.
 func (s *Service) keepCallback(ctx context.Context, provider string, c callback, headers map[string]string, body []byte) (state string, isNew bool, err error) {
-	err = s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, insertEvent, pgx.StrictNamedArgs{
-			"id": s.ids.New(), "provider": provider, "event_key": c.Key[:], "event": c.Event, "merchant_order_id": c.MerchantOrderID,
-			"claimed_state": c.State, "claimed_minor": c.AmountMinor, "body": body, "headers": headers,
-			"request_id": requestID(ctx), "now": s.now(),
-		}).Scan(&state) //nolint:wrapcheck // InTx says what it was
-	})
+	refs := c.Refs
+	if refs == nil {
+		refs = []string{}
+	}
+	now := s.now()
+	// One statement is its own transaction: durable when it answers, in one round trip.
+	err = s.db.Pool.QueryRow(ctx, insertEvent, pgx.StrictNamedArgs{
+		"id": s.ids.New(), "provider": provider, "event_key": c.Key[:], "provider_event_id": c.EventID, "event": c.Event,
+		"topic": c.Topic, "subject": c.Subject, "merchant_order_id": c.MerchantOrderID, "provider_refs": refs,
+		"claimed_state": c.State, "claimed_minor": c.AmountMinor, "claimed_currency": c.Currency, "final": c.Final, "body": body,
+		"headers": headers, "unhandled": noHandler, "look_at": now.Add(firstLook), "request_id": requestID(ctx), "now": now,
+	}).Scan(&state)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", false, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("keep callback: %w", err)
+		return "", false, pg.Err(fmt.Errorf("keep callback: %w", err))
 	}
 	return state, true, nil
 }
@@ -77,7 +100,7 @@ UPDATE payment.webhook_event
                ORDER BY next_attempt_at
                LIMIT @limit
                  FOR UPDATE SKIP LOCKED)
-RETURNING id, event, merchant_order_id, claimed_minor, attempts, request_id`
+RETURNING id, provider, event, topic, subject, merchant_order_id, provider_refs, claimed_minor, claimed_currency, final, attempts, request_id`
 
 func (s *Service) leaseEvents(ctx context.Context, limit int) ([]webhookEvent, error) {
 	now := s.now()
@@ -102,24 +125,29 @@ func (s *Service) endEvent(ctx context.Context, ev webhookEvent, state, lastErro
 	return err
 }
 
-// rejectEvent ends a callback that claims another amount than the order's.
-func (s *Service) rejectEvent(ctx context.Context, ev webhookEvent, p payment) error {
+// rejectEvent ends a callback that claims another amount or currency than the
+// order's.
+func (s *Service) rejectEvent(ctx context.Context, ev webhookEvent, p payment, mismatch string) error {
+	claimed := p.AmountMinor
+	if ev.ClaimedMinor != nil {
+		claimed = *ev.ClaimedMinor
+	}
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		n, err := exec(ctx, tx, settleEvent, pgx.StrictNamedArgs{
-			"id": ev.ID, "state": eventIntegrityFailed, "last_error": "the callback differs in amount", "now": s.now(),
+			"id": ev.ID, "state": eventIntegrityFailed, "last_error": "the callback differs in " + mismatch, "now": s.now(),
 		})
 		if err != nil || n == 0 {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditIntegrity(ctx, p, "amount of a callback", *ev.ClaimedMinor, origin{by: byProvider}, s.now())) //nolint:wrapcheck // its own words
+		return s.outbox.Append(ctx, tx, auditIntegrity(ctx, p, mismatch+" of a callback", claimed, origin{by: byProvider}, s.now())) //nolint:wrapcheck // its own words
 	})
 	if err != nil {
 		return fmt.Errorf("reject callback: %w", err)
 	}
 	s.outbox.Wake()
 	s.metrics.integrity.Inc()
-	zerolog.Ctx(ctx).Error().Stringer("payment_id", p.ID).Int64("asked_minor", p.AmountMinor).Int64("claimed_minor", *ev.ClaimedMinor).
-		Msg("callback claims another amount")
+	zerolog.Ctx(ctx).Error().Stringer("payment_id", p.ID).Int64("asked_minor", p.AmountMinor).Int64("claimed_minor", claimed).
+		Str("currency", ev.ClaimedCurrency).Str("mismatch", mismatch).Msg("callback claims what we did not ask for")
 	return nil
 }
 

@@ -83,7 +83,7 @@ func (s *Service) sweepOnce(ctx context.Context) error {
 	whole := true
 	for _, inv := range invariants {
 		ctx, cancel := context.WithTimeout(ctx, sweepLimit)
-		n, fresh, err := s.look(ctx, inv, since)
+		n, fresh, err := s.inspect(ctx, inv, since)
 		cancel()
 		if err != nil {
 			whole = false

@@ -3,10 +3,7 @@ package payment
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -18,112 +15,91 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 )
 
+// dialect is how one provider calls back.
+type dialect struct {
+	verify verifier
+	parse  claimReader
+}
+
 // verifier reports whether a callback comes from whom it says. Header names are
 // in lower case.
 type verifier func(headers map[string]string, body []byte) bool
 
-const authorizationHeader = "authorization"
+// claimReader reads a body whose sender is known already: strict about what we rely
+// on, and blind to the rest.
+type claimReader func(headers map[string]string, body []byte) (callback, error)
 
-// staticVerifier checks PhonePe's v2 header: hex SHA-256 of "user:password". It
-// proves nothing about the body, which is why a callback is only a hint.
-func staticVerifier(username, password string) verifier {
-	want := sha256.Sum256([]byte(username + ":" + password))
-	return func(h map[string]string, _ []byte) bool {
-		if username == "" || password == "" {
-			return false // not configured: nobody can know it
-		}
-		v := strings.TrimSpace(h[authorizationHeader])
-		if len(v) > len("SHA256 ") && strings.EqualFold(v[:len("SHA256 ")], "SHA256 ") {
-			v = v[len("SHA256 "):]
-		}
-		got, err := hex.DecodeString(v) // either case
-		return err == nil && subtle.ConstantTimeCompare(got, want[:]) == 1
-	}
-}
+// What callbacks are about. Nobody acts on the empty topic.
+const (
+	topicOrder      = "order"
+	topicRefund     = "refund"
+	topicDispute    = "dispute"
+	topicMandate    = "mandate"
+	topicSettlement = "settlement"
+)
 
-// callback is what a body claims.
+// callback is what a body claims. A claim is a reason to ask, never a fact.
 type callback struct {
 	Event           string
+	EventID         string // as the provider numbers them; empty when it does not
+	Topic           string
+	Subject         string // the refund, dispute or mandate it is about: our name if it has it, or theirs
 	MerchantOrderID string
+	Refs            []string // the provider's names of the order and of what belongs to it
 	State           string
-	AmountMinor     *int64
+	Final           bool   // the order has ended, it says
+	AmountMinor     *int64 // of the order, refund or dispute; nil when it does not say
+	Currency        string
 	Key             [sha256.Size]byte // the same for the same claim, however often it comes
 }
 
 const (
+	authorizationHeader = "authorization"
+
+	maxCallback   = 256 << 10 // what the edge lets through
 	maxEventLen   = 100
 	maxRefLen     = 128
 	maxStateLen   = 32
+	maxRefs       = 8
 	maxTxns       = 64
-	legacyEvent   = "payment.status" // the old dialect has no event name
 	keepHeaderLen = 512
 )
 
-// callbackBody is the part we rely on; the rest may change.
-type callbackBody struct {
-	Event   string           `json:"event"`
-	Payload *callbackPayload `json:"payload"`
-
-	// The old system's sandbox dialect.
-	MerchantTransactionID string `json:"merchantTransactionId"`
-	Status                string `json:"status"`
-}
-
-type callbackPayload struct {
-	MerchantOrderID         string          `json:"merchantOrderId"`
-	OriginalMerchantOrderID string          `json:"originalMerchantOrderId"`
-	MerchantRefundID        string          `json:"merchantRefundId"`
-	State                   string          `json:"state"`
-	Amount                  *int64          `json:"amount"`
-	PaymentDetails          []phonepeDetail `json:"paymentDetails"`
-}
-
-// parseCallback reads a body whose sender is known already.
-func parseCallback(body []byte) (callback, error) {
-	var b callbackBody
-	if err := json.Unmarshal(body, &b); err != nil {
-		return callback{}, errors.New("it is not the JSON of a callback")
-	}
-	c := callback{Event: b.Event}
-	var refund string
-	var txns []string
-	switch {
-	case b.Payload != nil:
-		c.MerchantOrderID, c.State, c.AmountMinor = b.Payload.MerchantOrderID, b.Payload.State, b.Payload.Amount
-		refund = b.Payload.MerchantRefundID
-		if c.MerchantOrderID == "" {
-			c.MerchantOrderID = b.Payload.OriginalMerchantOrderID
-		}
-		for _, d := range b.Payload.PaymentDetails {
-			txns = append(txns, d.TransactionID)
-		}
-	case b.MerchantTransactionID != "":
-		c.MerchantOrderID, c.State = b.MerchantTransactionID, b.Status
-		if c.Event == "" {
-			c.Event = legacyEvent
-		}
-	default:
-		return callback{}, errors.New("it has no payload")
-	}
-	for _, s := range []struct {
-		text  string
-		limit int
-	}{{c.Event, maxEventLen}, {c.MerchantOrderID, maxRefLen}, {c.State, maxStateLen}} {
-		if len(s.text) > s.limit || strings.ContainsRune(s.text, 0) {
-			return callback{}, errors.New("a field is too long or holds a zero byte")
-		}
-	}
-	if c.Event == "" || len(txns) > maxTxns {
+// seal bounds a callback's fields and gives it its key. parts are what tells its
+// claim from others beside the fields, in any order.
+func (c callback) seal(parts ...string) (callback, error) {
+	if c.Event == "" || len(parts) > maxTxns {
 		return callback{}, errors.New("it has no event or too many transactions")
 	}
-	c.Key = eventKey(c, refund, txns)
+	refs := c.Refs[:0:0]
+	for _, ref := range c.Refs {
+		if ref != "" && !slices.Contains(refs, ref) && len(refs) < maxRefs {
+			refs = append(refs, ref)
+		}
+	}
+	c.Refs = refs
+	for _, f := range []struct {
+		limit int
+		texts []string
+	}{
+		{maxEventLen, []string{c.Event}},
+		{maxRefLen, append([]string{c.MerchantOrderID, c.Subject, c.EventID}, refs...)},
+		{maxStateLen, []string{c.State, c.Currency}},
+	} {
+		for _, text := range f.texts {
+			if len(text) > f.limit || strings.ContainsRune(text, 0) {
+				return callback{}, errors.New("a field is too long or holds a zero byte")
+			}
+		}
+	}
+	c.Key = c.key(parts)
 	return c, nil
 }
 
-// eventKey names a claim by what it claims, never by when it came: providers
-// send no id, and repeat. The amount is part of it, lest a false claim take the
-// place of the true one.
-func eventKey(c callback, refund string, txns []string) (key [sha256.Size]byte) {
+// key names a claim by what it claims, never by when it came: providers repeat,
+// and the ids they number events with are mostly not signed. The amount is part
+// of it, lest a false claim take the place of the true one.
+func (c callback) key(parts []string) (key [sha256.Size]byte) {
 	h := sha256.New()
 	part := func(s string) {
 		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) //nolint:gosec // bodies are far below 4 GiB
@@ -136,29 +112,29 @@ func eventKey(c callback, refund string, txns []string) (key [sha256.Size]byte) 
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(amount))) //nolint:gosec // the bits are what counts
 	part(c.Event)
 	part(c.MerchantOrderID)
-	part(refund)
+	part(c.Subject)
 	part(c.State)
-	slices.Sort(txns)
-	for _, t := range txns {
-		part(t)
+	if c.Currency != "" { // PhonePe has none; its keys are older than this line
+		part("currency " + c.Currency)
+	}
+	for _, s := range slices.Sorted(slices.Values(parts)) {
+		part(s)
 	}
 	h.Sum(key[:0])
 	return key
 }
 
-// aboutOrder reports whether the claimed amount is the order's.
-func (c callback) aboutOrder() bool {
-	return strings.HasPrefix(c.Event, "checkout.order.") || strings.HasPrefix(c.Event, "pg.order.") || c.Event == legacyEvent
-}
-
 // receive keeps a callback and answers; what it means is found out by asking.
 // duplicate reports that it was kept before.
 func (s *Service) receive(ctx context.Context, provider string, headers map[string]string, body []byte) (duplicate bool, err error) {
-	verify, ok := s.verifiers[provider]
+	d, ok := s.dialects[provider]
 	if !ok {
 		return false, fail.New(fail.NotFound, "there is no such provider")
 	}
-	if !verify(headers, body) {
+	if len(body) > maxCallback {
+		return false, fail.New(fail.BodyTooLarge, "a callback is at most 256 KiB")
+	}
+	if !d.verify(headers, body) {
 		s.metrics.callbacks.WithLabelValues(provider, "rejected").Inc()
 		if s.refusals.take(s.now()) {
 			if err := s.noteRejected(ctx, provider); err != nil {
@@ -167,7 +143,7 @@ func (s *Service) receive(ctx context.Context, provider string, headers map[stri
 		}
 		return false, fail.New(fail.InvalidSignature, "the signature is not valid")
 	}
-	c, err := parseCallback(body)
+	c, err := d.parse(headers, body)
 	if err != nil {
 		s.metrics.callbacks.WithLabelValues(provider, "malformed").Inc()
 		return false, fail.New(fail.MalformedBody, "the body is not a callback").Wrap(err)
@@ -178,7 +154,7 @@ func (s *Service) receive(ctx context.Context, provider string, headers map[stri
 	}
 	if !isNew {
 		s.metrics.callbacks.WithLabelValues(provider, "duplicate").Inc()
-		return true, nil
+		return true, s.heardAgain(ctx, provider, c)
 	}
 	s.metrics.callbacks.WithLabelValues(provider, strings.ToLower(state)).Inc()
 	if state == eventOrphan {
@@ -195,11 +171,14 @@ func keepHeaders(headers map[string]string) map[string]string {
 	kept := make(map[string]string, len(headers))
 	for name, v := range headers {
 		if name != authorizationHeader && len(v) <= keepHeaderLen {
-			kept[name] = strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", ""), "")
+			kept[name] = legible(v)
 		}
 	}
 	return kept
 }
+
+// legible is text that the database takes.
+func legible(s string) string { return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "") }
 
 // budget bounds what a flood of forgeries writes to the audit log. The zero
 // budget is full.
