@@ -162,6 +162,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	p.Go("confirm", s.confirm)
 	p.Go("poll", s.poll)
+	p.Go("mandates", s.mandates)
 	return p.ServeGRPC(ctx, g)
 }
 

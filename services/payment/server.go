@@ -21,6 +21,8 @@ import (
 func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentServiceServer(g, &publicServer{Service: s})
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
+	paymentv1.RegisterMandateServiceServer(g, &mandateServer{Service: s})
+	paymentv1.RegisterMandateInternalServiceServer(g, &mandateInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 }
 

@@ -28,6 +28,9 @@ type webhookEvent struct {
 	ClaimedMinor    *int64
 	Attempts        int
 	RequestID       string
+	Provider        string `db:"-"`
+	Topic           string `db:"-"` // what kind of thing it is about
+	Subject         string `db:"-"` // which
 }
 
 const insertEvent = `
