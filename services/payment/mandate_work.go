@@ -222,7 +222,11 @@ func (s *Service) take(ctx context.Context, w debitWork) error {
 	if err != nil {
 		return err //nolint:wrapcheck // of our own kinds
 	}
-	if f.Kind != debitTold {
+	a, err := s.attempt(ctx, s.db.Pool, w.MerchantOrderID)
+	if err != nil {
+		return err
+	}
+	if f.Kind != debitTold || decide(w.payment, a, f.fact()).mismatch != "" {
 		return s.applyDebitFact(ctx, w, f)
 	}
 	begun, err := s.beginRedeem(ctx, w.debit)

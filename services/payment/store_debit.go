@@ -139,7 +139,7 @@ func (s *Service) leaseDebits(ctx context.Context) ([]debit, error) {
 
 const leaseDebit = `
 UPDATE payment.mandate_debit
-   SET fence = fence + 1, next_at = CASE WHEN next_at IS NULL THEN NULL ELSE @lease END
+   SET fence = fence + 1, next_at = CASE WHEN next_at IS NOT NULL THEN @lease::timestamptz END
  WHERE payment_id = @payment_id
 RETURNING ` + debitFields
 
@@ -223,7 +223,7 @@ func (s *Service) beginNotify(ctx context.Context, d debit) (bool, error) {
 	return n == 1, err
 }
 
-// Every condition of the law and of the network stands here once more, where
+// Every condition but the hour stands here once more, where
 // nobody comes between it and the decision.
 const beginRedeem = `
 UPDATE payment.mandate_debit d
