@@ -388,20 +388,13 @@ func TestCrashes(t *testing.T) {
 	r := newRig(t)
 	m := r.agreed()
 	p := r.due(m)
-	d, err := r.leaseDebit(t.Context(), p.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := r.debitNow(p.ID)
 	if ok, err := r.beginNotify(t.Context(), d); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	r.untilState(p.ID, debitNotified)
 	for { // to the moment of the debit, and no further
-		d, err := r.leaseDebit(t.Context(), p.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, err := r.beginRedeem(t.Context(), d); err != nil {
+		if ok, err := r.beginRedeem(t.Context(), r.debitNow(p.ID)); err != nil {
 			t.Fatal(err)
 		} else if ok {
 			break
@@ -426,12 +419,9 @@ func TestFence(t *testing.T) {
 	r := newRig(t)
 	m := r.agreed()
 	p := r.due(m)
-	old, err := r.leaseDebit(t.Context(), p.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.leaseDebit(t.Context(), p.ID); err != nil {
-		t.Fatal(err)
+	old := r.debitNow(p.ID)
+	if list, err := r.leaseDebits(t.Context()); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
 	}
 	if err := r.takeOn(t.Context(), old); err != nil || r.bank.count("notify") != 0 {
 		t.Errorf("told by who lost its lease: %v", err)

@@ -153,7 +153,7 @@ func (s *Service) tell(ctx context.Context, w debitWork) error {
 		return err
 	}
 	expires := now.Add(debitOrderLife)
-	w.State, w.ExpiresAt = debitNotifying, &expires
+	w.State, w.ExpiresAt, w.Fence = debitNotifying, &expires, w.Fence+1
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	f, err := w.bank.notify(call, w.order())
@@ -254,7 +254,7 @@ func (w debitWork) mayTake() time.Time {
 // that is lost is asked about, and the money asked for again only as the next try.
 func (s *Service) redeem(ctx context.Context, w debitWork) error {
 	now := s.now()
-	w.State, w.TriedAt, w.Tries = debitRedeeming, &now, w.Tries+1
+	w.State, w.TriedAt, w.Tries, w.Fence = debitRedeeming, &now, w.Tries+1, w.Fence+1
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	err := w.bank.redeem(call, w.order())
@@ -279,6 +279,9 @@ func (s *Service) become(ctx context.Context, w debitWork, state string, next ti
 	defer cancel()
 	d := w.debit
 	before := d.State
+	if state == before {
+		return s.postpone(keep, d, next)
+	}
 	d.State, d.NextAt = state, &next
 	return s.moveDebit(keep, d, before)
 }
@@ -431,7 +434,8 @@ func (s *Service) onMandate(ctx context.Context, ev webhookEvent) error {
 	return s.endEvent(ctx, ev, eventProcessed, "")
 }
 
-// hint asks about the order that a callback names.
+// hint asks about the order that a callback names. It takes no lease: a worker
+// that is at it goes on, unless the answer changes the debit under its hands.
 func (s *Service) hint(ctx context.Context, ev webhookEvent, p payment, a attempt) error {
 	if !a.isDebit() {
 		if a.State != attemptSucceeded {
@@ -439,7 +443,7 @@ func (s *Service) hint(ctx context.Context, ev webhookEvent, p payment, a attemp
 		}
 		return nil
 	}
-	d, err := s.leaseDebit(ctx, p.ID)
+	d, err := s.debit(ctx, p.ID)
 	if err != nil || d.State == debitSucceeded {
 		return err
 	}
@@ -451,7 +455,7 @@ func (s *Service) hint(ctx context.Context, ev webhookEvent, p payment, a attemp
 		return s.lateNews(ctx, w, a)
 	}
 	if d.State == debitPrepared {
-		return s.postpone(ctx, d, s.now())
+		return nil // the provider may not have heard of it; the worker knows
 	}
 	if err := s.askDebit(ctx, w); err != nil {
 		return err

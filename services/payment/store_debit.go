@@ -137,22 +137,10 @@ func (s *Service) leaseDebits(ctx context.Context) ([]debit, error) {
 	return all[debit](ctx, s.db.Pool, leaseDebits, pgx.StrictNamedArgs{"lease": now.Add(pollLease), "now": now, "limit": pollsAtOnce})
 }
 
-const leaseDebit = `
-UPDATE payment.mandate_debit
-   SET fence = fence + 1, next_at = CASE WHEN next_at IS NOT NULL THEN @lease::timestamptz END
- WHERE payment_id = @payment_id
-RETURNING ` + debitFields
-
-// leaseDebit takes a debit from whoever has it: what that one does about its
-// row from here on counts for nothing.
-func (s *Service) leaseDebit(ctx context.Context, paymentID uuid.UUID) (debit, error) {
-	return one[debit](ctx, s.db.Pool, leaseDebit, pgx.StrictNamedArgs{"payment_id": paymentID, "lease": s.now().Add(pollLease)})
-}
-
 const moveDebit = `
 UPDATE payment.mandate_debit
    SET state = @state, notified_at = @notified_at, redeem_after = @redeem_after, tries = @tries, tried_at = @tried_at,
-       expires_at = @expires_at, failure_code = @failure_code, next_at = @next_at, updated_at = @now
+       expires_at = @expires_at, failure_code = @failure_code, next_at = @next_at, fence = fence + 1, updated_at = @now
  WHERE payment_id = @payment_id AND fence = @fence AND state = @before`
 
 func (d debit) row(before string, now time.Time) pgx.StrictNamedArgs {
@@ -163,8 +151,8 @@ func (d debit) row(before string, now time.Time) pgx.StrictNamedArgs {
 	}
 }
 
-// moveDebit keeps how a debit stands now, and says nothing when its lease was
-// lost: whoever has it finds out by asking.
+// moveDebit keeps how a debit stands now, and does nothing when it has changed
+// since it was read: whoever changed it finds out by asking.
 func (s *Service) moveDebit(ctx context.Context, d debit, before string) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		now := s.now()
@@ -208,7 +196,7 @@ func (s *Service) park(ctx context.Context, d debit) error {
 
 const beginNotify = `
 UPDATE payment.mandate_debit d
-   SET state = 'notifying', expires_at = @expires_at, updated_at = @now
+   SET state = 'notifying', expires_at = @expires_at, fence = d.fence + 1, updated_at = @now
   FROM payment.mandate m, payment.payment p
  WHERE d.payment_id = @payment_id AND d.fence = @fence AND d.state = 'prepared' AND d.due_at <= @now
    AND m.id = d.mandate_id AND m.state = 'ACTIVE' AND m.cancel_requested_at IS NULL
@@ -227,7 +215,7 @@ func (s *Service) beginNotify(ctx context.Context, d debit) (bool, error) {
 // nobody comes between it and the decision.
 const beginRedeem = `
 UPDATE payment.mandate_debit d
-   SET state = 'redeeming', tries = d.tries + 1, tried_at = @now, updated_at = @now
+   SET state = 'redeeming', tries = d.tries + 1, tried_at = @now, fence = d.fence + 1, updated_at = @now
   FROM payment.mandate m, payment.payment p
  WHERE d.payment_id = @payment_id AND d.fence = @fence AND d.state = 'notified' AND NOT d.notice_void
    AND d.redeem_after <= @now AND d.notified_at <= @day_ago AND d.expires_at > @now AND d.tries < @most
@@ -252,7 +240,7 @@ UPDATE payment.attempt
 const renewDebit = `
 UPDATE payment.mandate_debit
    SET state = 'prepared', merchant_order_id = @merchant_order_id, notified_at = NULL, redeem_after = NULL, notice_void = false,
-       tries = 0, tried_at = NULL, expires_at = NULL, next_at = @now, updated_at = @now
+       tries = 0, tried_at = NULL, expires_at = NULL, next_at = @now, fence = fence + 1, updated_at = @now
  WHERE payment_id = @payment_id AND fence = @fence AND state = 'notified' AND notice_void`
 
 // renew begins a debit again under another order: the customer is to be told
