@@ -263,7 +263,7 @@ func (r *rig) mandateNow(mandateID uuid.UUID) mandate {
 
 func (r *rig) debitNow(paymentID uuid.UUID) debit {
 	r.t.Helper()
-	d, err := r.Service.debit(r.t.Context(), paymentID)
+	d, err := r.debit(r.t.Context(), paymentID)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -321,16 +321,16 @@ func (r *rig) days(d time.Duration) {
 	r.t.Fatal("time stands still")
 }
 
-// untilState lets time pass until a debit is in a state.
-func (r *rig) untilState(paymentID uuid.UUID, state string) debit {
+// untilNotified lets time pass until the customer was told of a debit.
+func (r *rig) untilNotified(paymentID uuid.UUID) debit {
 	r.t.Helper()
 	for range 600 {
-		if d := r.debitNow(paymentID); d.State == state {
+		if d := r.debitNow(paymentID); d.State == debitNotified {
 			return d
 		}
 		r.days(10 * time.Minute)
 	}
-	r.t.Fatalf("the debit never became %s but is %+v", state, r.debitNow(paymentID))
+	r.t.Fatalf("the debit never became notified but is %+v", r.debitNow(paymentID))
 	return debit{}
 }
 

@@ -106,7 +106,7 @@ func TestHintsRace(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				d, err := r.Service.debit(t.Context(), p.ID)
+				d, err := r.debit(t.Context(), p.ID)
 				if err != nil {
 					t.Error(err)
 					return

@@ -21,7 +21,7 @@ func TestMandateLife(t *testing.T) {
 	m := r.agreed()
 	for cycle := range 2 {
 		p := r.due(m)
-		d := r.untilState(p.ID, debitNotified)
+		d := r.untilNotified(p.ID)
 		if got := d.RedeemAfter.Sub(*d.NotifiedAt); got < noticeAhead || int(d.Cycle) != cycle+1 {
 			t.Errorf("cycle %d may be debited %s after the notice", d.Cycle, got)
 		}
@@ -111,7 +111,7 @@ func TestPauseVoidsTheNotice(t *testing.T) {
 	r := newRig(t)
 	m := r.agreed()
 	p := r.due(m)
-	first := r.untilState(p.ID, debitNotified)
+	first := r.untilNotified(p.ID)
 	r.days(20 * time.Hour)
 	r.bank.at(m.MerchantRef, "PAUSED")
 	r.hears("subscription.paused", "", m.MerchantRef)
@@ -155,7 +155,7 @@ func TestRevoked(t *testing.T) {
 				r := newRig(t)
 				m := r.agreed()
 				p := r.due(m)
-				r.untilState(p.ID, debitNotified)
+				r.untilNotified(p.ID)
 				r.bank.at(m.MerchantRef, state)
 				if told {
 					r.hears("subscription.revoked", "", m.MerchantRef)
@@ -182,7 +182,7 @@ func TestCancelDuringOutage(t *testing.T) {
 	r := newRig(t)
 	m := r.agreed()
 	p := r.due(m)
-	r.untilState(p.ID, debitNotified)
+	r.untilNotified(p.ID)
 	r.bank.next("mandate", 500, 500)
 	got, err := r.endMandate(t.Context(), m, actorOf{"user", "usr_x"})
 	if err != nil || got.State != mandateActive || got.CancelRequestedAt == nil {
@@ -207,7 +207,7 @@ func TestLostAnswersOfDebits(t *testing.T) {
 				m := r.agreed()
 				p := r.due(m)
 				if op != "notify" && op != "mandate" {
-					r.untilState(p.ID, debitNotified)
+					r.untilNotified(p.ID)
 				}
 				r.bank.next(op, replies...)
 				r.days(60 * time.Hour)
@@ -297,7 +297,7 @@ func TestWrongAnswers(t *testing.T) {
 		t.Errorf("an old answer was taken: %v", err)
 	}
 	p := r.due(m)
-	d := r.untilState(p.ID, debitNotified)
+	d := r.untilNotified(p.ID)
 	r.bank.do(func() { r.bank.mandates.debits[d.MerchantOrderID].Amount++ })
 	r.days(36 * time.Hour)
 	if got := r.read(p.ID); got.State != factstate.Created || r.number(`SELECT count(*) FROM payment.payment WHERE integrity_failed`) != 1 || r.bank.count("redeem") != 0 {
@@ -349,9 +349,17 @@ func TestOffPeak(t *testing.T) {
 		return day.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second)
 	}
 	for _, tt := range []struct{ at, want time.Time }{
-		{clock(0, 0, 0), clock(0, 0, 0)}, {clock(9, 59, 59), clock(9, 59, 59)}, {clock(10, 0, 0), clock(13, 1, 0)}, {clock(11, 30, 0), clock(13, 1, 0)},
-		{clock(13, 0, 59), clock(13, 1, 0)}, {clock(13, 1, 0), clock(13, 1, 0)}, {clock(16, 59, 59), clock(16, 59, 59)}, {clock(17, 0, 0), clock(21, 31, 0)},
-		{clock(21, 30, 59), clock(21, 31, 0)}, {clock(21, 31, 0), clock(21, 31, 0)}, {clock(23, 59, 59), clock(23, 59, 59)},
+		{clock(0, 0, 0), clock(0, 0, 0)},
+		{clock(9, 59, 59), clock(9, 59, 59)},
+		{clock(10, 0, 0), clock(13, 1, 0)},
+		{clock(11, 30, 0), clock(13, 1, 0)},
+		{clock(13, 0, 59), clock(13, 1, 0)},
+		{clock(13, 1, 0), clock(13, 1, 0)},
+		{clock(16, 59, 59), clock(16, 59, 59)},
+		{clock(17, 0, 0), clock(21, 31, 0)},
+		{clock(21, 30, 59), clock(21, 31, 0)},
+		{clock(21, 31, 0), clock(21, 31, 0)},
+		{clock(23, 59, 59), clock(23, 59, 59)},
 	} {
 		if got := offPeak(tt.at.UTC()); !got.Equal(tt.want) {
 			t.Errorf("at %s: %s, want %s", tt.at, got.In(ist), tt.want)
@@ -392,7 +400,7 @@ func TestCrashes(t *testing.T) {
 	if ok, err := r.beginNotify(t.Context(), d); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	r.untilState(p.ID, debitNotified)
+	r.untilNotified(p.ID)
 	for { // to the moment of the debit, and no further
 		if ok, err := r.beginRedeem(t.Context(), r.debitNow(p.ID)); err != nil {
 			t.Fatal(err)
@@ -437,7 +445,7 @@ func TestFourWorkers(t *testing.T) {
 		list = append(list, r.due(m))
 	}
 	for _, p := range list {
-		r.untilState(p.ID, debitNotified)
+		r.untilNotified(p.ID)
 	}
 	for range 60 {
 		r.advance(time.Hour)

@@ -287,5 +287,6 @@ UPDATE payment.mandate_debit
  WHERE payment_id = @payment_id AND state <> @state`
 
 // isDebit tells the order of a debit from one that a customer pays on a page.
-func (a attempt) isDebit() bool { return len(a.MerchantOrderID) > 0 && a.MerchantOrderID[:1] == debitPrefix }
-
+func (a attempt) isDebit() bool {
+	return len(a.MerchantOrderID) > 0 && a.MerchantOrderID[:1] == debitPrefix
+}

@@ -278,7 +278,6 @@ func (s *Service) followMandate(ctx context.Context, tx pgx.Tx, p payment, from 
 	return s.outbox.Append(ctx, tx, auditDebitEnded(ctx, p, from, now)) //nolint:wrapcheck // its own words
 }
 
-
 const selectLiveMandates = `
 SELECT id
   FROM payment.mandate
