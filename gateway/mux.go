@@ -95,6 +95,12 @@ func registrations() []registration {
 			},
 		},
 		{
+			"payment", service(paymentv1.File_manas_payment_v1_mandate_proto, "MandateService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return paymentv1.RegisterMandateServiceHandlerClient(ctx, m, paymentv1.NewMandateServiceClient(cc))
+			},
+		},
+		{
 			"audit", service(auditv1.File_manas_audit_v1_audit_proto, "AuditService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))

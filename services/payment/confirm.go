@@ -142,7 +142,7 @@ func (s *Service) understand(ctx context.Context, ev webhookEvent) error {
 	case topicDispute:
 		return s.unhandled(ctx, ev)
 	case topicMandate:
-		return s.unhandled(ctx, ev)
+		return s.onMandate(ctx, ev)
 	default:
 		return s.unhandled(ctx, ev)
 	}

@@ -33,6 +33,7 @@ type newPayment struct {
 	TaxableMinor, CGSTMinor, SGSTMinor int64
 	IGSTMinor, RoundOffMinor           int64
 	Metadata                           map[string]string // the customer's client's
+	Mandate                            *newMandate // what paying it consents to, if anything
 }
 
 // create opens a payment, or finds the one of the same request and makes good
@@ -152,7 +153,11 @@ func (s *Service) open(ctx context.Context, c claim) (payment, error) {
 			return payment{}, s.unavailable(ctx, c, attemptUnknown, err)
 		}
 	}
-	o, err := provider.pay(call, order{
+	pay, err := s.payer(ctx, provider, c.payment)
+	if err != nil {
+		return payment{}, err
+	}
+	o, err := pay(call, order{
 		MerchantOrderID: c.attempt.MerchantOrderID, AmountMinor: c.payment.AmountMinor,
 		ReturnURL: s.publicURL + "/?payment=" + id.Format("pay", c.payment.ID),
 		UserID:    id.Format("usr", c.payment.UserID), PaymentID: id.Format("pay", c.payment.ID), CreatedAt: c.attempt.CreatedAt,

@@ -20,6 +20,8 @@ type fakePhonePe struct {
 	calls  map[string]int     // by "token", "pay", "status"
 	answer map[string][]reply // consumed first
 	tokens int                // issued; the last one is good
+
+	mandates fakeMandates
 }
 
 type fakeOrder struct {
@@ -42,8 +44,9 @@ func newFake(t *testing.T) *fakePhonePe {
 	f := &fakePhonePe{orders: map[string]*fakeOrder{}, calls: map[string]int{}, answer: map[string][]reply{}}
 	m := http.NewServeMux()
 	m.HandleFunc("POST /apis/pg-sandbox/v1/oauth/token", f.wrap("token", f.token))
-	m.HandleFunc("POST /apis/pg-sandbox/checkout/v2/pay", f.wrap("pay", f.authorized(f.pay)))
+	m.HandleFunc("POST /apis/pg-sandbox/checkout/v2/pay", f.wrap("pay", f.authorized(f.payOrSetUp)))
 	m.HandleFunc("GET /apis/pg-sandbox/checkout/v2/order/{id}/status", f.wrap("status", f.authorized(f.status)))
+	f.mandateRoutes(m)
 	f.Server = httptest.NewServer(m)
 	t.Cleanup(f.Close)
 	return f
@@ -86,7 +89,7 @@ func (f *fakePhonePe) token(w http.ResponseWriter, r *http.Request) {
 	}
 	f.tokens++
 	say(w, http.StatusOK, map[string]any{
-		"access_token": f.last(), "expires_in": nil, "expires_at": time.Now().Add(48 * time.Hour).Unix(), "token_type": "O-Bearer",
+		"access_token": f.last(), "expires_in": nil, "expires_at": f.mandates.now().Add(48 * time.Hour).Unix(), "token_type": "O-Bearer",
 	})
 }
 
@@ -121,6 +124,9 @@ func (f *fakePhonePe) pay(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakePhonePe) status(w http.ResponseWriter, r *http.Request) {
+	if f.debitStatus(w, r.PathValue("id")) {
+		return
+	}
 	o := f.orders[r.PathValue("id")]
 	if o == nil {
 		say(w, http.StatusNotFound, map[string]any{"code": "INVALID_MERCHANT_ORDER_ID"})

@@ -181,6 +181,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("reconcile", s.reconcile)
 	p.Go("sweep", s.sweep)
 	p.Go("look", s.look)
+	p.Go("mandates", s.mandates)
 	return p.ServeGRPC(ctx, g)
 }
 

@@ -69,30 +69,24 @@ type phonepeURLs struct {
 }
 
 func (c *phonepe) pay(ctx context.Context, o order) (opened, error) {
-	body, err := json.Marshal(phonepePay{
+	a, err := c.post(ctx, phonepePayPath, phonepePay{
 		MerchantOrderID: o.MerchantOrderID, Amount: o.AmountMinor, ExpireAfter: int64(orderLife / time.Second),
 		MetaInfo:    map[string]string{"udf1": o.PaymentID, "udf2": o.UserID},
 		PaymentFlow: phonepeFlow{Type: "PG_CHECKOUT", MerchantURLs: phonepeURLs{RedirectURL: o.ReturnURL}},
 	})
 	if err != nil {
-		return opened{}, fmt.Errorf("encode the order: %w", err)
-	}
-	a, err := c.call(ctx, http.MethodPost, phonepePayPath, body)
-	if err != nil {
 		return opened{}, err
 	}
-	switch {
-	case a.status == http.StatusExpectationFailed:
-		return opened{}, errDuplicate
-	case a.status != http.StatusOK:
-		return opened{}, refusal("pay", a.status, errorCode(a.body))
-	}
+	return c.readOpened(a.body)
+}
+
+func (c *phonepe) readOpened(body []byte) (opened, error) {
 	var r struct {
 		OrderID     string `json:"orderId"`
 		RedirectURL string `json:"redirectUrl"`
 		ExpireAt    int64  `json:"expireAt"` // milliseconds
 	}
-	if err := json.Unmarshal(a.body, &r); err != nil {
+	if err := json.Unmarshal(body, &r); err != nil {
 		return opened{}, fmt.Errorf("read the answer to pay: %w", err)
 	}
 	if r.OrderID == "" || !isAddress(r.RedirectURL) {

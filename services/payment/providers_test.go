@@ -134,12 +134,12 @@ func (f *scripted) stripe() *stripeCheckout {
 
 // verdicts of a call that would change something.
 const (
-	fine      = "fine"
-	no        = "refused"
-	duplicate = "duplicate"
-	unsent    = "not sent"
-	unknown   = "nobody knows"
-	noSuch    = "no such order"
+	fine        = "fine"
+	no          = "refused"
+	duplicate   = "duplicate"
+	unsent      = "not sent"
+	unknown     = "nobody knows"
+	noSuchOrder = "no such order"
 )
 
 func verdictOf(err error) string {
@@ -152,7 +152,7 @@ func verdictOf(err error) string {
 	case errors.Is(err, errDuplicate):
 		return duplicate
 	case errors.Is(err, errNoOrder):
-		return noSuch
+		return noSuchOrder
 	case errors.As(err, &refused):
 		return no
 	default:

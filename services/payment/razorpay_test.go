@@ -243,7 +243,7 @@ func TestRazorpayRefundLost(t *testing.T) {
 		want    string
 	}{
 		{"on the second page", []spoken{{200, full}, {200, `{"items":[` + aRefundBody + `]}`}}, fine},
-		{"nowhere", []spoken{{200, full}, {200, `{"items":[]}`}}, noSuch},
+		{"nowhere", []spoken{{200, full}, {200, `{"items":[]}`}}, noSuchOrder},
 		{"no list", []spoken{{200, `{}`}}, unknown},
 		{"without end", []spoken{{200, full}}, unknown},
 	} {

@@ -39,6 +39,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, bank: newFake(t)}
+	r.bank.mandates.now = r.clock
 	c := Config{
 		PhonePe: PhonePe{
 			BaseURL: r.bank.URL + "/apis/pg-sandbox", ClientID: "CLIENT", ClientSecret: "SECRET", ClientVersion: "1",

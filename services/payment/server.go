@@ -23,6 +23,8 @@ func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
 	paymentv1.RegisterFindingInternalServiceServer(g, &findingServer{Service: s})
 	paymentv1.RegisterWebhookEventInternalServiceServer(g, &webhookServer{Service: s})
+	paymentv1.RegisterMandateServiceServer(g, &mandateServer{Service: s})
+	paymentv1.RegisterMandateInternalServiceServer(g, &mandateInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 }
 

@@ -23,9 +23,17 @@ func (s *personalServer) GetPersonalData(ctx context.Context, r *userv1.GetPerso
 	return &userv1.GetPersonalDataResponse{Json: text}, err
 }
 
-// ErasePersonalData has nothing to do: payments and journals name a person by id
-// alone, and the law has us keep them for eight years.
-func (s *personalServer) ErasePersonalData(context.Context, *userv1.ErasePersonalDataRequest) (*userv1.ErasePersonalDataResponse, error) {
+// ErasePersonalData ends a person's consents to be debited. Payments and
+// journals stay: they name a person by id alone, and the law has us keep them
+// for eight years.
+func (s *personalServer) ErasePersonalData(ctx context.Context, r *userv1.ErasePersonalDataRequest) (*userv1.ErasePersonalDataResponse, error) {
+	userID, err := personOf(r.GetUserId())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.endMandates(ctx, userID, actorOf{"service", "user"}); err != nil {
+		return nil, err
+	}
 	return &userv1.ErasePersonalDataResponse{}, nil
 }
 

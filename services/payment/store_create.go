@@ -27,7 +27,15 @@ const selectOfRequest = `
 SELECT id
   FROM payment.payment
  WHERE request_id = @request_id AND user_id = @user_id AND amount_minor = @amount_minor AND currency = @currency
-   AND provider = @provider AND purpose = @purpose`
+   AND provider = @provider AND purpose = @purpose AND (mandate_id IS NOT NULL) = @mandated`
+
+func (in newPayment) row(paymentID uuid.UUID, now time.Time) pgx.StrictNamedArgs {
+	return pgx.StrictNamedArgs{
+		"id": paymentID, "request_id": in.RequestID, "user_id": in.UserID, "purpose": in.Purpose, "product_code": in.ProductCode,
+		"amount_minor": in.AmountMinor, "currency": in.Currency, "taxable_minor": in.TaxableMinor, "cgst_minor": in.CGSTMinor,
+		"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata), "now": now,
+	}
+}
 
 // insert commits the payment and its first attempt, or gives the payment of the
 // same request. CONFLICT when that one is about something else.
@@ -35,18 +43,14 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 	now := s.now()
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		paymentID = s.ids.New()
-		n, err := exec(ctx, tx, insertPayment, pgx.StrictNamedArgs{
-			"id": paymentID, "request_id": in.RequestID, "user_id": in.UserID, "purpose": in.Purpose, "product_code": in.ProductCode,
-			"amount_minor": in.AmountMinor, "currency": in.Currency, "taxable_minor": in.TaxableMinor, "cgst_minor": in.CGSTMinor,
-			"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata), "now": now,
-		})
+		n, err := exec(ctx, tx, insertPayment, in.row(paymentID, now))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			err := tx.QueryRow(ctx, selectOfRequest, pgx.StrictNamedArgs{
 				"request_id": in.RequestID, "user_id": in.UserID, "amount_minor": in.AmountMinor, "currency": in.Currency,
-				"provider": in.Provider, "purpose": in.Purpose,
+				"provider": in.Provider, "purpose": in.Purpose, "mandated": in.Mandate != nil,
 			}).Scan(&paymentID)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return fail.New(fail.Conflict, "the order has a payment of another kind already")
@@ -55,6 +59,11 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 		}
 		if err := s.insertAttempt(ctx, tx, paymentID, 1); err != nil {
 			return err
+		}
+		if in.Mandate != nil {
+			if err := s.insertMandate(ctx, tx, paymentID, in, now); err != nil {
+				return err
+			}
 		}
 		return s.outbox.Append(ctx, tx, auditCreated(ctx, paymentID, in, now)) //nolint:wrapcheck // its own words
 	})
@@ -105,6 +114,9 @@ func (s *Service) claim(ctx context.Context, paymentID uuid.UUID) (c claim, err 
 		}
 		if c.attempt, err = s.latestAttempt(ctx, tx, paymentID); err != nil {
 			return err
+		}
+		if c.attempt.isDebit() {
+			return nil // its notice opens it
 		}
 		do, fresh := next(c.payment, c.attempt, now)
 		c.todo = do

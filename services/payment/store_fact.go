@@ -116,6 +116,9 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, p payment, v verdict, f f
 		}
 		events = append(events, auditPosted(ctx, p, *booked, now))
 	}
+	if err := s.followMandate(ctx, tx, p, from, now); err != nil {
+		return err
+	}
 	return s.outbox.Append(ctx, tx, events...) //nolint:wrapcheck // its own words
 }
 

@@ -17,7 +17,10 @@ SELECT jsonb_build_object(
                    FROM payment.attempt AS a JOIN payment.payment AS p ON p.id = a.payment_id WHERE p.user_id = @id),
     'journal', (SELECT coalesce(jsonb_agg(to_jsonb(j) || jsonb_build_object('account', o.account, 'amount_minor', o.amount_minor) ORDER BY j.posted_at, o.seq), '[]')
                   FROM payment.journal AS j JOIN payment.payment AS p ON p.id = j.payment_id JOIN payment.posting AS o ON o.journal_id = j.id
-                 WHERE p.user_id = @id)
+                 WHERE p.user_id = @id),
+    'mandates', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.id), '[]') FROM payment.mandate AS m WHERE m.user_id = @id),
+    'debits', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.created_at), '[]')
+                 FROM payment.mandate_debit AS d JOIN payment.mandate AS m ON m.id = d.mandate_id WHERE m.user_id = @id)
 )::text`
 
 // personalData is everything held about a person, as one JSON object.

@@ -153,6 +153,7 @@ SELECT p.id
   JOIN payment.attempt a ON a.payment_id = p.id
    AND a.no = (SELECT max(l.no) FROM payment.attempt l WHERE l.payment_id = p.id)
  WHERE p.state = 'CREATED' AND p.created_at < @before AND a.state IN ('prepared', 'failed') AND a.updated_at < @before
+   AND NOT EXISTS (SELECT 1 FROM payment.mandate_debit d WHERE d.payment_id = p.id) -- a debit waits for its day
  LIMIT 100`
 
 func (s *Service) unopened(ctx context.Context) ([]uuid.UUID, error) {

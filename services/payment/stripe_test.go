@@ -132,7 +132,7 @@ func TestStripeFacts(t *testing.T) {
 	}
 	f := script(t, map[string][]spoken{stSession: {{404, stError("invalid_request_error", "resource_missing")}}})
 	for _, id := range []string{"", aSession} {
-		if _, err := f.stripe().status(t.Context(), sentOrder{MerchantOrderID: anOrder, ProviderOrderID: id}); verdictOf(err) != noSuch {
+		if _, err := f.stripe().status(t.Context(), sentOrder{MerchantOrderID: anOrder, ProviderOrderID: id}); verdictOf(err) != noSuchOrder {
 			t.Errorf("%q: %v", id, err)
 		}
 	}

@@ -39,8 +39,13 @@ func (s *Service) handlers() map[string]outbox.Handler {
 	return map[string]outbox.Handler{
 		"manas.auth.v1.AccountActivated":       {Source: "auth", Apply: s.onActivated, After: wake},
 		"manas.payment.v1.PaymentStateChanged": {Source: "payment", Apply: s.onPayment, After: wake},
+		"manas.payment.v1.MandateStateChanged": {Source: "payment", Apply: unheeded},
 	}
 }
+
+// unheeded takes an event that changes nothing here yet; refused, it would be
+// kept as dead.
+func unheeded(context.Context, txn, *eventv1.Event) error { return nil }
 
 func (s *Service) onActivated(ctx context.Context, tx txn, ev *eventv1.Event) error {
 	ctx = rpc.WithRequestID(ctx, ev.GetRequestId()) // of the act behind it, not of its delivery
