@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/manas360/platform/pkg/fail"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 )
@@ -29,6 +28,8 @@ type customer struct {
 	amount        int64
 	outcome       string
 	hesitates     time.Duration
+	luck          int64 // below 100: who wants money back
+	part          int64 // of the amount, in percent
 }
 
 // customer draws the i-th customer, the same for the same seed.
@@ -38,6 +39,7 @@ func (r *run) customer(i int) customer {
 		run: r, request: drawUUID(chance), user: drawUUID(chance), amount: 100 + chance.Int64N(1_000_000),
 		outcome: "SUCCESS", hesitates: time.Duration(chance.IntN(800)) * time.Millisecond,
 	}
+	c.luck, c.part = chance.Int64N(100), 1+chance.Int64N(100)
 	switch n := chance.IntN(100); {
 	case n < 5:
 		c.outcome = "PENDING" // and never comes back
@@ -69,6 +71,9 @@ func (c customer) shop(ctx context.Context) {
 		state, err := c.bank.complete(ctx, p.GetRedirectUrl(), c.outcome)
 		if err == nil {
 			c.tally.decided(c.request, c.outcome, state)
+			if state == "COMPLETED" {
+				c.regret(ctx, p.GetId())
+			}
 			return
 		}
 		if !pause(ctx, repeatWait) {
@@ -94,14 +99,25 @@ func (c customer) open(ctx context.Context) (*paymentv1.Payment, bool) {
 		if err == nil {
 			return r.GetPayment(), true
 		}
-		code := status.Code(err)
-		c.tally.note("opening answered " + code.String())
-		if code == codes.Internal || code == codes.InvalidArgument || code == codes.AlreadyExists {
-			c.tally.oddity(fmt.Sprintf("opening %s answered %v", c.request, err))
-		}
+		c.refused("opening", err)
 		if !pause(ctx, repeatWait) {
 			return nil, false
 		}
+	}
+}
+
+// refused notes an answer that has to be asked for again. Only an outage is a
+// reason to refuse an honest request.
+func (c customer) refused(what string, err error) {
+	f, ok := fail.As(fail.FromError(err))
+	if !ok {
+		c.tally.note(what + " ended early") // the run is over
+		return
+	}
+	c.tally.note(what + " answered " + f.Kind.Reason)
+	ours := f.Unwrap() == nil // not gRPC's words for a connection that broke
+	if ours && f.Kind != fail.Unavailable && f.Kind != fail.PaymentProviderUnavailable && f.Kind != fail.DeadlineExceeded {
+		c.tally.oddity(fmt.Sprintf("%s %s answered %v", what, c.request, err))
 	}
 }
 

@@ -14,8 +14,16 @@ var victims = []struct {
 	name   string
 	weight int
 }{
-	{"payment", 34}, {"gateway", 14}, {"sandbox", 14}, {"postgres", 12}, {"redis", 6},
-	{"audit", 6}, {"auth", 4}, {"user", 4}, {"subscription", 3}, {"admin", 3},
+	{"payment", 34},
+	{"gateway", 14},
+	{"sandbox", 14},
+	{"postgres", 12},
+	{"redis", 6},
+	{"audit", 6},
+	{"auth", 4},
+	{"user", 4},
+	{"subscription", 3},
+	{"admin", 3},
 }
 
 const (
@@ -87,7 +95,11 @@ func (r *run) slay(ctx context.Context, names []string, dead time.Duration) erro
 			r.mu.Unlock()
 			r.line.mark(r.Now().Sub(r.began), name)
 			pause(ctx, dead)
+			began := r.Now()
 			errs[i] = r.start(ctx, name)
+			r.mu.Lock()
+			r.back[name] = max(r.back[name], r.Now().Sub(began))
+			r.mu.Unlock()
 		})
 	}
 	all.Wait()

@@ -54,6 +54,10 @@ const (
 type run struct {
 	Config
 
+	giveBack GiveBack // nil while payment has no such call
+	regrets  sync.WaitGroup
+	asked    atomic.Int64
+
 	began  time.Time
 	stack  *stack.Stack
 	wires  *wires
@@ -68,17 +72,21 @@ type run struct {
 
 	mu      sync.Mutex // guards below
 	deaths  map[string]int
-	suicide []string // parts that ended by themselves
+	back    map[string]time.Duration // the longest that a part needed to answer again
+	suicide []string                 // parts that ended by themselves
 }
 
 // Run starts a stack, lets the chaos loose, waits, and compares the books. The
 // report is valid even with an error.
 func Run(ctx context.Context, c Config) (Report, error) {
 	r := &run{
-		Config: c, began: c.Now(), gate: make(chan int, c.Payments+c.Refunds), deaths: map[string]int{},
+		Config: c, began: c.Now(), gate: make(chan int, c.Payments+c.Refunds), deaths: map[string]int{}, back: map[string]time.Duration{},
 		tally: newTally(),
 	}
 	report := Report{Seed: c.Seed, Payments: c.Payments}
+	if c.Refunds > 0 && r.giveBack == nil {
+		return report, errNoRefunds
+	}
 	stop, err := r.stand(ctx)
 	if err != nil {
 		return report, err
@@ -90,6 +98,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 }
 
 func (r *run) play(ctx context.Context, report *Report) error {
+	r.began = r.Now()
 	watch, unwatch := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { r.watch(watch) })
@@ -101,7 +110,6 @@ func (r *run) play(ctx context.Context, report *Report) error {
 	}
 	chaos, cancel := context.WithTimeout(ctx, r.Limit)
 	defer cancel()
-	r.began = r.Now()
 	err := r.unleash(chaos)
 	ended := r.Now()
 	report.fill(r, ended.Sub(r.began))
@@ -149,6 +157,7 @@ func (r *run) unleash(ctx context.Context) error {
 		})
 	}
 	shoppers.Wait()
+	r.regrets.Wait()
 	mend()
 	trouble.Wait()
 	select {

@@ -57,7 +57,7 @@ func TestMoneySurvives(t *testing.T) {
 
 func survive(t *testing.T, seed uint64) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "manas-chaos-") // short: sockets lie in it
+	dir, err := os.MkdirTemp("", "manas-chaos-") //nolint:usetesting // short, for sockets lie in it; and kept when the test fails
 	if err != nil {
 		t.Fatal(err)
 	}

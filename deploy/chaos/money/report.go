@@ -17,9 +17,10 @@ type Report struct {
 	Payments  int
 	Kills     int
 	Faults    int
-	Deaths    map[string]int // by part
-	Chaos     time.Duration  // how long it lasted
-	Settled   time.Duration  // from its end until all was terminal
+	Deaths    map[string]int           // by part
+	Back      map[string]time.Duration // the longest that a part needed to answer again
+	Chaos     time.Duration            // how long it lasted
+	Settled   time.Duration            // from its end until all was terminal
 	Left      leftovers
 	Captured  int // movements in the bank's statement
 	Refunded  int
@@ -35,6 +36,7 @@ func (rep *Report) fill(r *run, chaos time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rep.Chaos, rep.Kills, rep.Faults, rep.Deaths = chaos, int(r.killed.Load()), int(r.faults.Load()), maps.Clone(r.deaths)
+	rep.Back = maps.Clone(r.back)
 	r.tally.mu.Lock()
 	defer r.tally.mu.Unlock()
 	rep.Customers = maps.Clone(r.tally.notes)
@@ -54,6 +56,7 @@ func (rep Report) Write(w io.Writer) error {
 	}
 	row("payments", "%d in %v, %d.%d a second", rep.Payments, rep.Chaos.Round(100*time.Millisecond), perMinute/60, perMinute%60/6)
 	row("kills", "%d: %s", rep.Kills, list(rep.Deaths))
+	row("back within", "%s", list(rounded(rep.Back)))
 	row("broken wires", "%d", rep.Faults)
 	row("terminal after", "%v", rep.Settled.Round(10*time.Millisecond))
 	row("states", "%s", list(rep.States))
@@ -71,10 +74,18 @@ func (rep Report) Write(w io.Writer) error {
 
 func rupees(minor int64) string { return fmt.Sprintf("₹%d.%02d", minor/100, max(minor, -minor)%100) }
 
-func list(m map[string]int) string {
+func rounded(m map[string]time.Duration) map[string]time.Duration {
+	all := make(map[string]time.Duration, len(m))
+	for name, d := range m {
+		all[name] = d.Round(10 * time.Millisecond)
+	}
+	return all
+}
+
+func list[V any](m map[string]V) string {
 	all := make([]string, 0, len(m))
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		all = append(all, fmt.Sprintf("%s %d", name, m[name]))
+		all = append(all, fmt.Sprintf("%s %v", name, m[name]))
 	}
 	return strings.Join(all, ", ")
 }

@@ -149,5 +149,6 @@ func (r *run) payments(as string) (paymentv1.PaymentInternalServiceClient, error
 	if err != nil {
 		return nil, err
 	}
+	r.wires.ends = append(r.wires.ends, conn)
 	return paymentv1.NewPaymentInternalServiceClient(conn), nil
 }
