@@ -63,7 +63,7 @@ func (rep Report) Plot() []byte {
 		}
 		_, _ = fmt.Fprintf(&b, `<text x="%d" y="%d" fill="%s">▮ %s %d</text>
 `, at, height-plotMargin, color, v.name, rep.Deaths[v.name])
-		at += 95
+		at += 100
 	}
 	_, _ = fmt.Fprintf(&b, `<text x="%d" y="%d">0 s to %d s</text>
 </svg>
