@@ -94,7 +94,10 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	if r.client, err = r.payments("subscription"); err == nil {
 		err = r.play(ctx, &report)
 	}
-	return report, errors.Join(err, stop())
+	began := c.Now()
+	err = errors.Join(err, stop())
+	report.Stopped = c.Now().Sub(began)
+	return report, err
 }
 
 func (r *run) play(ctx context.Context, report *Report) error {

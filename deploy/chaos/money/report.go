@@ -21,6 +21,7 @@ type Report struct {
 	Back      map[string]time.Duration // the longest that a part needed to answer again
 	Chaos     time.Duration            // how long it lasted
 	Settled   time.Duration            // from its end until all was terminal
+	Stopped   time.Duration            // how long the stack took to end
 	Left      leftovers
 	Captured  int // movements in the bank's statement
 	Refunded  int
@@ -59,6 +60,7 @@ func (rep Report) Write(w io.Writer) error {
 	row("back within", "%s", list(rounded(rep.Back)))
 	row("broken wires", "%d", rep.Faults)
 	row("terminal after", "%v", rep.Settled.Round(10*time.Millisecond))
+	row("stopped in", "%v", rep.Stopped.Round(10*time.Millisecond))
 	row("states", "%s", list(rep.States))
 	row("customers", "%s", list(rep.Customers))
 	row("statement", "%d captures, %d refunds, %s", rep.Captured, rep.Refunded, rupees(rep.AtBank))

@@ -52,10 +52,12 @@ func (r *run) stand(ctx context.Context) (stop func() error, err error) {
 	_, _ = fmt.Fprintf(r.Out, "seed %d: starting a private stack\n", r.Seed)
 	stop = func() error {
 		end()
-		r.wires.close()
-		if r.inbox != nil {
-			r.inbox.server.Stop()
-		}
+		defer func() { // after the stack: its processes drain over the wires
+			r.wires.close()
+			if r.inbox != nil {
+				r.inbox.server.Stop()
+			}
+		}()
 		select {
 		case err := <-ended:
 			return err
