@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e bench lint mutate proto proto-check islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos-money bench lint mutate proto proto-check islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ race: dev ## The same with the race detector, for what runs goroutines
 
 e2e: dev ## Only the black-box tests of the real binaries
 	@$(BIN)/dev testservers -- go test -count=1 -timeout 15m ./deploy/e2e/...
+
+chaos-money: need-go ## 10,000 payments while everything is killed: PAYMENTS= REFUNDS= KILLS= SEED= OUT= (some minutes)
+	@go build -C deploy -o $(BIN)/chaosmoney ./cmd/chaosmoney
+	@exec $(BIN)/chaosmoney $(if $(PAYMENTS),-payments $(PAYMENTS)) $(if $(REFUNDS),-refunds $(REFUNDS)) \
+		$(if $(KILLS),-kills $(KILLS)) $(if $(SEED),-seed $(SEED)) $(if $(OUT),-out $(OUT))
 
 bench: dev ## Run every benchmark (BENCHTIME=1x to see only that they live)
 	@$(BIN)/dev testservers -- go test -run '^$$' -bench . -benchtime $(or $(BENCHTIME),1s) -p 1 work

@@ -70,12 +70,16 @@ func (s *sender) post(n notice) {
 		s.spawn(delay, 0, n.forged)
 	}
 	for _, genuine := range n.genuine {
-		if n.fate.lost || s.knobs.takeDrop() {
+		by := s.knobs.draw()
+		if n.fate.lost || by.lost || s.knobs.takeDrop() {
 			s.log.Info().Str("url", genuine.url).Msg("callback dropped")
 			continue
 		}
 		extra := c.Duplicate + n.fate.extra
-		first, late, ok := s.order(genuine, c.Reorder || n.fate.held)
+		if by.twice {
+			extra++
+		}
+		first, late, ok := s.order(genuine, c.Reorder || n.fate.held || by.held)
 		if !ok {
 			continue
 		}

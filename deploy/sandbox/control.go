@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -26,6 +27,12 @@ type Control struct {
 	FailDebits   int  `json:"failDebits"`   // how many of the next debits of a mandate fail
 	RefundStepMs *int `json:"refundStepMs"` // between the states of a refund, and of a mandate's notice; unset is the usual
 	LateMs       *int `json:"lateMs"`       // what "later" means in a scenario; unset is the usual
+
+	DropPercent      int    `json:"dropPercent"`      // of all callbacks are lost
+	DuplicatePercent int    `json:"duplicatePercent"` // come twice
+	ReorderPercent   int    `json:"reorderPercent"`   // are held until the next has been sent
+	Seed             uint64 `json:"seed"`             // of the draws behind the percentages: the same seed draws the same
+	LifeMs           int    `json:"lifeMs"`           // the longest that an order of PhonePe v2 stays open; 0 is what the merchant asked
 
 	Scenarios bool       `json:"scenarios"` // the last two digits of an order's rupees choose what happens to it
 	Clock     *time.Time `json:"clock"`     // the bank's time from now on, running; unset is the true one
@@ -56,6 +63,10 @@ func parseControl(raw []byte) (Control, error) {
 		{"failDebits", c.FailDebits, 1_000_000},
 		{"refundStepMs", orZero(c.RefundStepMs), 10 * 60 * 1000},
 		{"lateMs", orZero(c.LateMs), 10 * 60 * 1000},
+		{"dropPercent", c.DropPercent, 100},
+		{"duplicatePercent", c.DuplicatePercent, 100},
+		{"reorderPercent", c.ReorderPercent, 100},
+		{"lifeMs", c.LifeMs, 60 * 60 * 1000},
 	} {
 		if f.got < 0 || f.got > f.max {
 			return Control{}, fmt.Errorf("%s is from 0 to %d", f.name, f.max)
@@ -76,12 +87,13 @@ type knobs struct {
 
 	mu      sync.Mutex // guards all below
 	now     Control
+	draws   *rand.Rand
 	set0    time.Time     // when the clock was set, in true time
 	changed chan struct{} // closed when the clock is set
 }
 
 func newKnobs(truly func() time.Time) *knobs {
-	return &knobs{truly: truly, changed: make(chan struct{})}
+	return &knobs{truly: truly, changed: make(chan struct{}), draws: rand.New(rand.NewPCG(0, 0))} //nolint:gosec // it has to be repeatable
 }
 
 func (k *knobs) set(c Control) {
@@ -89,6 +101,7 @@ func (k *knobs) set(c Control) {
 	defer k.mu.Unlock()
 	moved := c.Clock != nil || k.now.Clock != nil
 	k.now = c
+	k.draws = rand.New(rand.NewPCG(c.Seed, 0)) //nolint:gosec // it has to be repeatable
 	if moved {
 		k.set0 = k.truly()
 		close(k.changed)
@@ -130,6 +143,26 @@ func (k *knobs) take(of func(*Control) *int) bool {
 	}
 	*n--
 	return true
+}
+
+// luck is what chance does to one callback.
+type luck struct{ lost, twice, held bool }
+
+// draw takes three numbers for every callback, whatever the percentages: those of one do not move another's.
+func (k *knobs) draw() luck {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	hit := func(percent int) bool { return k.draws.IntN(100) < percent }
+	return luck{lost: hit(k.now.DropPercent), twice: hit(k.now.DuplicatePercent), held: hit(k.now.ReorderPercent)}
+}
+
+// expiry is when an order closes that the merchant wants open until at.
+func (k *knobs) expiry(now, at time.Time) time.Time {
+	life := time.Duration(k.get().LifeMs) * time.Millisecond
+	if life == 0 || at.Before(now.Add(life)) {
+		return at
+	}
+	return now.Add(life)
 }
 
 func (k *knobs) takeCall() bool   { return k.take(func(c *Control) *int { return &c.FailNextCalls }) }

@@ -251,6 +251,7 @@ func (s *Server) phonepePay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o, q, err := parsePhonePePay(raw, s.now())
+	o.ExpireAt = s.knobs.expiry(s.now(), o.ExpireAt).UTC()
 	path := r.URL.Path
 	want := []string{"", flowSetupHosted}
 	switch {

@@ -33,7 +33,7 @@ type newPayment struct {
 	TaxableMinor, CGSTMinor, SGSTMinor int64
 	IGSTMinor, RoundOffMinor           int64
 	Metadata                           map[string]string // the customer's client's
-	Mandate                            *newMandate // what paying it consents to, if anything
+	Mandate                            *newMandate       // what paying it consents to, if anything
 }
 
 // create opens a payment, or finds the one of the same request and makes good

@@ -177,6 +177,9 @@ type Stack struct {
 	Self string    // this program, for its own subcommands
 	TTY  bool      // progress may rewrite its line
 
+	// Alter, when set, may change what a process gets: a test puts something between the parts.
+	Alter func(name string, env map[string]string) error
+
 	Tolerant bool // a part's death does not end the others: a test holds it down
 
 	kids        *nursery

@@ -47,6 +47,17 @@ func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // environment is all that one process gets: its own settings and nothing of the others'.
 func (s *Stack) environment(name string, p *plan) ([]string, error) {
+	env, err := s.settings(name, p)
+	if err == nil && s.Alter != nil {
+		err = s.Alter(name, env)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.list(env), nil
+}
+
+func (s *Stack) settings(name string, p *plan) (map[string]string, error) {
 	procs := "1"
 	if name == "gateway" || name == "auth" {
 		procs = "2" // they check every request and hash passwords
@@ -59,7 +70,7 @@ func (s *Stack) environment(name string, p *plan) ([]string, error) {
 			"PHONEPE_CLIENT_ID": s.sec.PhonePeClientID, "PHONEPE_CLIENT_SECRET": s.sec.PhonePeSecret,
 			"PHONEPE_WEBHOOK_USERNAME": s.sec.Webhooks.PhonePe.Username, "PHONEPE_WEBHOOK_PASSWORD": s.sec.Webhooks.PhonePe.Password,
 		})
-		return s.list(env), nil
+		return env, nil
 	}
 	maps.Copy(env, map[string]string{
 		"NODE_ENV": "development", "OPS_ADDR": local(p.at[name].Ops), "REDIS_HOST": p.redis.host, "REDIS_PORT": strconv.Itoa(p.redis.port),
@@ -76,7 +87,7 @@ func (s *Stack) environment(name string, p *plan) ([]string, error) {
 		env["PORT"] = strconv.Itoa(s.Port)
 		env["ALLOWED_ORIGINS"] = s.origins()
 		s.pass(env, "TRUSTED_PROXIES", "TOKEN_ISSUER", "TOKEN_AUDIENCE")
-		return s.list(env), nil
+		return env, nil
 	}
 	dsn, err := roleURL(p.pg.adminURL, name, s.sec.RolePassword[name])
 	if err != nil {
@@ -85,7 +96,7 @@ func (s *Stack) environment(name string, p *plan) ([]string, error) {
 	maps.Copy(env, map[string]string{"GRPC_ADDR": local(p.at[name].GRPC), "DATABASE_URL": dsn, "PAGE_TOKEN_SECRET": s.sec.PageToken[name]})
 	s.pass(env, "DB_POOL_MIN", "DB_POOL_MAX")
 	s.own(env, name)
-	return s.list(env), nil
+	return env, nil
 }
 
 // own adds what only one service knows.

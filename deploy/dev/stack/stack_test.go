@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -369,6 +370,26 @@ func TestEachProcessGetsOnlyItsOwn(t *testing.T) {
 			if want := strings.Contains(tt.owner, name); has != want {
 				t.Errorf("%s knows a secret of %s: %t, want %t", name, tt.owner, has, want)
 			}
+		}
+	}
+}
+
+func TestAlterChangesOneProcess(t *testing.T) {
+	s := &Stack{Config: Config{DataDir: "/d", Port: 1, SandboxPort: 2}, Alter: func(name string, env map[string]string) error {
+		if name == "payment" {
+			env["AUDIT_ADDR"] = "elsewhere:1"
+		}
+		return nil
+	}}
+	s.sec = (&drawer{from: rand.Reader}).secrets()
+	p := &plan{at: map[string]Endpoint{}, pg: &postgres{adminURL: socketURL("/d/run", "x")}, redis: &redis{host: "127.0.0.1", port: 3, ours: true}}
+	for _, name := range []string{"payment", "auth"} {
+		env, err := s.environment(name, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has, want := slices.Contains(env, "AUDIT_ADDR=elsewhere:1"), name == "payment"; has != want {
+			t.Errorf("%s is altered: %t, want %t", name, has, want)
 		}
 	}
 }
