@@ -357,9 +357,13 @@ func TestEachProcessGetsOnlyItsOwn(t *testing.T) {
 	s.sec = (&drawer{from: rand.Reader}).secrets()
 	p := &plan{at: map[string]Endpoint{}, pg: &postgres{adminURL: socketURL("/d/run", "x")}, redis: &redis{host: "127.0.0.1", port: 3, ours: true}}
 	for _, tt := range []struct{ secret, owner string }{
-		{s.sec.JWTSecret, "auth"}, {s.sec.PhonePeSecret, "payment sandbox"},
-		{s.sec.Webhooks.PhonePeV1.SaltKey, "payment sandbox"}, {s.sec.Keys.RazorpaySecret, "payment sandbox"}, {s.sec.Keys.StripeAPIKey, "payment sandbox"},
-		{s.sec.RolePassword["user"], "user"}, {s.sec.PageToken["audit"], "audit"},
+		{s.sec.JWTSecret, "auth"},
+		{s.sec.PhonePeSecret, "payment sandbox"},
+		{s.sec.Webhooks.PhonePeV1.SaltKey, "payment sandbox"},
+		{s.sec.Keys.RazorpaySecret, "payment sandbox"},
+		{s.sec.Keys.StripeAPIKey, "payment sandbox"},
+		{s.sec.RolePassword["user"], "user"},
+		{s.sec.PageToken["audit"], "audit"},
 	} {
 		for _, name := range append([]string{"gateway", "sandbox"}, Services...) {
 			env, err := s.environment(name, p)
