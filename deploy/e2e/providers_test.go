@@ -53,8 +53,8 @@ func TestLostAnswers(t *testing.T) {
 		t.Run(provider, func(t *testing.T) {
 			p := join(t)
 			key := "e2e-" + unique()
-			// Two, for a call with an idempotency key is repeated once by net/http itself.
-			control(t, p.caller, body{"loseAnswers": 2})
+			// More than one, for a call with an idempotency key is repeated once by net/http itself, and the poller asks too.
+			control(t, p.caller, body{"loseAnswers": 20})
 			p.want(502, "PAYMENT_PROVIDER_UNAVAILABLE", checkoutAt(p.token, key, provider))
 			control(t, p.caller, body{})
 			first := p.get("/payments").List("payments")
