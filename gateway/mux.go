@@ -33,7 +33,7 @@ func registrations() []registration {
 	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
 		return f.Services().ByName(name)
 	}
-	return append(people(), []registration{
+	return append(append(people(), money()...), []registration{
 		{
 			"auth", service(authv1.File_manas_auth_v1_auth_proto, "AuthService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
@@ -77,30 +77,6 @@ func registrations() []registration {
 			},
 		},
 		{
-			"subscription", service(subscriptionv1.File_manas_subscription_v1_subscription_proto, "SubscriptionService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return subscriptionv1.RegisterSubscriptionServiceHandlerClient(ctx, m, subscriptionv1.NewSubscriptionServiceClient(cc))
-			},
-		},
-		{
-			"subscription", service(subscriptionv1.File_manas_subscription_v1_purchase_proto, "PurchaseService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return subscriptionv1.RegisterPurchaseServiceHandlerClient(ctx, m, subscriptionv1.NewPurchaseServiceClient(cc))
-			},
-		},
-		{
-			"payment", service(paymentv1.File_manas_payment_v1_payment_proto, "PaymentService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return paymentv1.RegisterPaymentServiceHandlerClient(ctx, m, paymentv1.NewPaymentServiceClient(cc))
-			},
-		},
-		{
-			"payment", service(paymentv1.File_manas_payment_v1_mandate_proto, "MandateService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return paymentv1.RegisterMandateServiceHandlerClient(ctx, m, paymentv1.NewMandateServiceClient(cc))
-			},
-		},
-		{
 			"audit", service(auditv1.File_manas_audit_v1_audit_proto, "AuditService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))
@@ -116,6 +92,12 @@ func registrations() []registration {
 			"admin", service(adminv1.File_manas_admin_v1_role_proto, "AdminRoleService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return adminv1.RegisterAdminRoleServiceHandlerClient(ctx, m, adminv1.NewAdminRoleServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_payment_proto, "AdminPaymentService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminPaymentServiceHandlerClient(ctx, m, adminv1.NewAdminPaymentServiceClient(cc))
 			},
 		},
 		{
@@ -236,4 +218,43 @@ func (g guard) Invoke(ctx context.Context, method string, args, reply any, opts 
 // NewStream is refused: no public RPC streams.
 func (guard) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 	return nil, fail.New(fail.Internal, "internal error")
+}
+
+// money is what is sold, held and paid.
+func money() []registration {
+	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
+		return f.Services().ByName(name)
+	}
+	return []registration{
+		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_subscription_proto, "SubscriptionService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterSubscriptionServiceHandlerClient(ctx, m, subscriptionv1.NewSubscriptionServiceClient(cc))
+			},
+		},
+		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_purchase_proto, "PurchaseService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterPurchaseServiceHandlerClient(ctx, m, subscriptionv1.NewPurchaseServiceClient(cc))
+			},
+		},
+		{
+			"payment", service(paymentv1.File_manas_payment_v1_payment_proto, "PaymentService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return paymentv1.RegisterPaymentServiceHandlerClient(ctx, m, paymentv1.NewPaymentServiceClient(cc))
+			},
+		},
+		{
+			"payment", service(paymentv1.File_manas_payment_v1_mandate_proto, "MandateService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return paymentv1.RegisterMandateServiceHandlerClient(ctx, m, paymentv1.NewMandateServiceClient(cc))
+			},
+		},
+		{
+			"payment", service(paymentv1.File_manas_payment_v1_refund_proto, "RefundService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return paymentv1.RegisterRefundServiceHandlerClient(ctx, m, paymentv1.NewRefundServiceClient(cc))
+			},
+		},
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -60,6 +61,8 @@ func (e *Edge) respond(ctx context.Context, w http.ResponseWriter, m proto.Messa
 	case rt.rule.GetSuccessStatus() == http.StatusNoContent:
 		w.Header().Del("Content-Type")
 		w.WriteHeader(http.StatusNoContent)
+	case slices.Contains(md.HeaderMD.Get("x-accepted"), "true"): // it waits for something before it happens
+		w.WriteHeader(http.StatusAccepted)
 	case rt.rule.GetSuccessStatus() != 0:
 		w.WriteHeader(int(rt.rule.GetSuccessStatus()))
 	}

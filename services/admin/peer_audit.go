@@ -22,9 +22,9 @@ func usersListed(caller *token.Caller, n int, now time.Time) outbox.Event {
 	return looked(caller, "admin.users_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
-// findingsListed is the event of an operator's look at what the sweep found.
-func findingsListed(caller *token.Caller, n int, now time.Time) outbox.Event {
-	return looked(caller, "admin.findings_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+// listed is the event of an operator's look at a list.
+func listed(caller *token.Caller, what string, n int, now time.Time) outbox.Event {
+	return looked(caller, "admin."+what+"_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
 // rolesListed is the event of an operator's look at what roles give.

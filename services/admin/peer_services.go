@@ -28,6 +28,7 @@ type peers struct {
 	subscription subscriptionv1.SubscriptionInternalServiceClient
 	payment      paymentv1.PaymentInternalServiceClient
 	findings     paymentv1.FindingInternalServiceClient
+	refunds      paymentv1.RefundInternalServiceClient
 }
 
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
@@ -38,6 +39,7 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		subscription: subscriptionv1.NewSubscriptionInternalServiceClient(subscription),
 		payment:      paymentv1.NewPaymentInternalServiceClient(payment),
 		findings:     paymentv1.NewFindingInternalServiceClient(payment),
+		refunds:      paymentv1.NewRefundInternalServiceClient(payment),
 	}
 }
 

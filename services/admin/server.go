@@ -25,6 +25,7 @@ const paymentsShown = 20
 func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
 	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})
+	adminv1.RegisterAdminPaymentServiceServer(g, &paymentServer{server: &server{Service: s}})
 	adminv1.RegisterAdminFindingServiceServer(g, &findingServer{server: &server{Service: s}})
 }
 

@@ -24,7 +24,7 @@ func (s *findingServer) ListFindings(ctx context.Context, r *adminv1.ListFinding
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, findingsListed(caller, len(list.GetFindings()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, "findings", len(list.GetFindings()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListFindingsResponse{Findings: list.GetFindings(), NextPageToken: list.GetNextPageToken()}, nil

@@ -138,9 +138,9 @@ func (s *Service) understand(ctx context.Context, ev webhookEvent) error {
 	case topicOrder:
 		return s.onOrder(ctx, ev)
 	case topicRefund:
-		return s.unhandled(ctx, ev)
+		return s.onRefund(ctx, ev)
 	case topicDispute:
-		return s.unhandled(ctx, ev)
+		return s.onDispute(ctx, ev)
 	case topicMandate:
 		return s.onMandate(ctx, ev)
 	default:

@@ -28,6 +28,7 @@ const (
 type newPayment struct {
 	RequestID, UserID                  uuid.UUID
 	Purpose, ProductCode, Provider     string
+	Cycle                              string // of what is bought; empty: not known
 	AmountMinor                        int64
 	Currency                           string
 	TaxableMinor, CGSTMinor, SGSTMinor int64

@@ -15,11 +15,12 @@ import (
 type fakePhonePe struct {
 	*httptest.Server
 
-	mu     sync.Mutex // guards all below
-	orders map[string]*fakeOrder
-	calls  map[string]int     // by "token", "pay", "status"
-	answer map[string][]reply // consumed first
-	tokens int                // issued; the last one is good
+	mu      sync.Mutex // guards all below
+	orders  map[string]*fakeOrder
+	refunds map[string]*fakeRefund
+	calls   map[string]int     // by "token", "pay", "status", "refund", "refund status"
+	answer  map[string][]reply // consumed first
+	tokens  int                // issued; the last one is good
 
 	mandates fakeMandates
 }
@@ -41,12 +42,14 @@ const (
 
 func newFake(t *testing.T) *fakePhonePe {
 	t.Helper()
-	f := &fakePhonePe{orders: map[string]*fakeOrder{}, calls: map[string]int{}, answer: map[string][]reply{}}
+	f := &fakePhonePe{orders: map[string]*fakeOrder{}, refunds: map[string]*fakeRefund{}, calls: map[string]int{}, answer: map[string][]reply{}}
 	m := http.NewServeMux()
 	m.HandleFunc("POST /apis/pg-sandbox/v1/oauth/token", f.wrap("token", f.token))
 	m.HandleFunc("POST /apis/pg-sandbox/checkout/v2/pay", f.wrap("pay", f.authorized(f.payOrSetUp)))
 	m.HandleFunc("GET /apis/pg-sandbox/checkout/v2/order/{id}/status", f.wrap("status", f.authorized(f.status)))
 	f.mandateRoutes(m)
+	m.HandleFunc("POST /apis/pg-sandbox/payments/v2/refund", f.wrap("refund", f.authorized(f.refund)))
+	m.HandleFunc("GET /apis/pg-sandbox/payments/v2/refund/{id}/status", f.wrap("refund status", f.authorized(f.refundStatus)))
 	f.Server = httptest.NewServer(m)
 	t.Cleanup(f.Close)
 	return f
@@ -162,4 +165,65 @@ func (f *fakePhonePe) next(op string, replies ...reply) {
 func (f *fakePhonePe) count(op string) (n int) {
 	f.do(func() { n = f.calls[op] })
 	return n
+}
+
+// fakeRefund moves money when it is COMPLETED.
+type fakeRefund struct {
+	ID, Ref, Order, State string
+	Amount                int64
+	ErrorCode             string
+}
+
+// refund takes each name once and never more than the order has left; a refund
+// that waits keeps its money.
+func (f *fakePhonePe) refund(w http.ResponseWriter, r *http.Request) {
+	var q phonepeRefund
+	o := (*fakeOrder)(nil)
+	if err := json.NewDecoder(r.Body).Decode(&q); err == nil {
+		o = f.orders[q.OriginalOrderID]
+	}
+	if o == nil || o.State != "COMPLETED" || q.Amount < 1 {
+		say(w, http.StatusBadRequest, map[string]any{"code": "BAD_REQUEST"})
+		return
+	}
+	if f.refunds[q.MerchantRefundID] != nil {
+		say(w, http.StatusExpectationFailed, map[string]any{"code": "INVALID_TRANSACTION_ID"})
+		return
+	}
+	x := &fakeRefund{ID: "OMR" + q.MerchantRefundID, Ref: q.MerchantRefundID, Order: q.OriginalOrderID, State: "PENDING", Amount: q.Amount}
+	if f.back(o.Ref)+q.Amount > o.Amount {
+		say(w, http.StatusBadRequest, map[string]any{"code": "REFUND_AMOUNT_EXCEEDED"})
+		return
+	}
+	f.refunds[x.Ref] = x
+	say(w, http.StatusOK, map[string]any{"refundId": x.ID, "amount": x.Amount, "state": x.State})
+}
+
+// back is what went back of an order, or is on its way.
+func (f *fakePhonePe) back(order string) (sum int64) {
+	for _, x := range f.refunds {
+		if x.Order == order && x.State != "FAILED" {
+			sum += x.Amount
+		}
+	}
+	return sum
+}
+
+func (f *fakePhonePe) refundStatus(w http.ResponseWriter, r *http.Request) {
+	x := f.refunds[r.PathValue("id")]
+	if x == nil {
+		say(w, http.StatusNotFound, map[string]any{"code": "REFUND_NOT_FOUND"})
+		return
+	}
+	say(w, http.StatusOK, x.payload())
+}
+
+func (x *fakeRefund) payload() map[string]any {
+	return map[string]any{
+		"refundId": x.ID, "merchantRefundId": x.Ref, "originalMerchantOrderId": x.Order, "state": x.State, "amount": x.Amount, "errorCode": x.ErrorCode,
+	}
+}
+
+func (f *fakePhonePe) settleRefund(ref, state string) {
+	f.do(func() { f.refunds[ref].State = state })
 }

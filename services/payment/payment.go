@@ -44,6 +44,7 @@ type Config struct {
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
 	PageTokenSecret  string `desc:"seals page tokens, at least 32 characters"      env:"PAGE_TOKEN_SECRET,required" secret:"true"`
 	SubscriptionAddr string `desc:"gRPC address of subscription"                   env:"SUBSCRIPTION_ADDR,required"`
+	RefundApproval   int64  `desc:"refunds above so many paise need a second administrator" env:"REFUND_APPROVAL_MINOR"          envDefault:"500000"`
 	SettlementURL    string `desc:"where a day's settlement file is, with {provider} and {date} in it; empty has none compared" env:"SETTLEMENT_URL"`
 	AuditAddr        string `desc:"gRPC address of audit"                          env:"AUDIT_ADDR,required"`
 }
@@ -115,9 +116,12 @@ type Service struct {
 	expected    time.Time // the day whose settlements have rows; only reconcile knows it
 	nextLook    time.Time // likewise
 	shop        shopPeer  // knows what things cost
-	sweeps      sweepMetrics
-	nextSweep   time.Time // only sweep knows it
-	nextFull    time.Time // likewise
+
+	approvalAbove int64 // paise; a larger refund needs two administrators
+
+	sweeps    sweepMetrics
+	nextSweep time.Time // only sweep knows it
+	nextFull  time.Time // likewise
 }
 
 type metrics struct {
@@ -166,7 +170,8 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Idempotency: idem.NewStore(db, schema, p.Now)})
+	keys := idem.NewStore(db, schema, p.Now)
+	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Idempotency: keys})
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
@@ -178,6 +183,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
 	p.Go("confirm", s.confirm)
 	p.Go("poll", s.poll)
+	p.Go("refunds", s.refunds)
+	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
+	p.Go("sweep-keys", keys.Sweep)
 	p.Go("reconcile", s.reconcile)
 	p.Go("sweep", s.sweep)
 	p.Go("look", s.look)
@@ -194,6 +202,7 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 		publicURL: strings.TrimSuffix(c.PublicURL, "/"), metrics: m, received: make(chan struct{}, 1),
 		providers: c.offered(now, m), dialects: c.dialects(now),
 	}
+	s.approvalAbove = c.RefundApproval
 	s.sweeps = newSweepMetrics()
 	s.settlements = s.settlers(c.SettlementURL, &http.Client{Timeout: settlementLimit})
 	return s

@@ -40,7 +40,7 @@ func (p shopPeer) prepare(ctx context.Context, b bought, failed uuid.UUID) (newP
 	}
 	t := r.GetTax()
 	return newPayment{
-		RequestID: orderID, UserID: b.UserID, Purpose: b.Purpose, ProductCode: b.ProductCode,
+		RequestID: orderID, UserID: b.UserID, Purpose: b.Purpose, ProductCode: b.ProductCode, Cycle: r.GetCycle().String(),
 		AmountMinor: r.GetAmount().GetAmountMinor(), Currency: r.GetAmount().GetCurrencyCode(),
 		TaxableMinor: t.GetTaxableMinor(), CGSTMinor: t.GetCgstMinor(), SGSTMinor: t.GetSgstMinor(), IGSTMinor: t.GetIgstMinor(), RoundOffMinor: t.GetRoundOffMinor(),
 	}, nil

@@ -24,7 +24,7 @@ func stateChanged(p payment, now time.Time) outbox.Event {
 	m := &paymentv1.PaymentStateChanged{
 		PaymentId: p.ID[:], RequestId: p.RequestID[:], UserId: p.UserID[:], State: packState(p.State),
 		Amount:  &typev1.Money{CurrencyCode: p.Currency, AmountMinor: p.CapturedMinor},
-		Version: p.Version, FailureCode: p.FailureCode,
+		Version: p.Version, FailureCode: p.FailureCode, RefundedAmount: &typev1.Money{CurrencyCode: p.Currency, AmountMinor: p.RefundedMinor},
 	}
 	if p.PaidAt != nil {
 		m.PaidAt = timestamppb.New(*p.PaidAt)

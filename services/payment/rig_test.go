@@ -45,9 +45,9 @@ func newRig(t *testing.T) *rig {
 			BaseURL: r.bank.URL + "/apis/pg-sandbox", ClientID: "CLIENT", ClientSecret: "SECRET", ClientVersion: "1",
 			WebhookUsername: webhookUser, WebhookPassword: webhookPass,
 		},
-		Callbacks:     someCallbacks,
-		PhonePeV1:     somePhonePeV1,
-		SandboxSecret: sandboxSecret, PublicURL: "http://localhost:5001", PageTokenSecret: "page token secret of at least 32 characters",
+		Callbacks:      someCallbacks,
+		PhonePeV1:      somePhonePeV1,
+		RefundApproval: 500000, SandboxSecret: sandboxSecret, PublicURL: "http://localhost:5001", PageTokenSecret: "page token secret of at least 32 characters",
 	}
 	r.Service = New(c, pgtest.New(t, schema, migrations.For("payment")), id.NewMaker(r.clock, rand.Reader), r.clock)
 	return r

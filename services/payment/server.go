@@ -21,6 +21,9 @@ import (
 func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentServiceServer(g, &publicServer{Service: s})
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
+	paymentv1.RegisterRefundServiceServer(g, &refundServer{publicServer: &publicServer{Service: s}})
+	paymentv1.RegisterRefundInternalServiceServer(g, &refundInternalServer{Service: s})
+	s.listen(g)
 	paymentv1.RegisterFindingInternalServiceServer(g, &findingServer{Service: s})
 	paymentv1.RegisterWebhookEventInternalServiceServer(g, &webhookServer{Service: s})
 	paymentv1.RegisterMandateServiceServer(g, &mandateServer{Service: s})

@@ -24,7 +24,7 @@ func (s *internalServer) CreatePayment(ctx context.Context, r *paymentv1.CreateP
 		return nil, err
 	}
 	p, err := s.create(ctx, newPayment{
-		RequestID: requestID, UserID: userID, Purpose: r.GetPurpose(), ProductCode: r.GetProductCode(), Provider: r.GetProvider(),
+		RequestID: requestID, UserID: userID, Purpose: r.GetPurpose(), ProductCode: r.GetProductCode(), Provider: r.GetProvider(), Cycle: r.GetCycle(),
 		AmountMinor: r.GetAmount().GetAmountMinor(), Currency: r.GetAmount().GetCurrencyCode(),
 		TaxableMinor: r.GetTax().GetTaxableMinor(), CGSTMinor: r.GetTax().GetCgstMinor(), SGSTMinor: r.GetTax().GetSgstMinor(),
 		IGSTMinor: r.GetTax().GetIgstMinor(), RoundOffMinor: r.GetTax().GetRoundOffMinor(),

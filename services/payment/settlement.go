@@ -262,5 +262,26 @@ func (s *Service) settleLine(ctx context.Context, l settlementLine) error {
 			return errors.Join(err, s.missLine(ctx, l, lineMissingHere, "the provider did not confirm the capture"))
 		}
 	}
+	if l.Kind == string(ledger.Charged) {
+		if err := s.chargedBack(ctx, l, p); err != nil {
+			return err
+		}
+	}
 	return s.matchLine(ctx, l, p.ID)
+}
+
+// chargedBack takes a chargeback in the file for a dispute that was lost, unless
+// the money was held at its opening.
+func (s *Service) chargedBack(ctx context.Context, l settlementLine, p payment) error {
+	said := saidOfDispute{PaymentID: p.ID, Provider: p.Provider, DisputeID: l.TransactionID, AmountMinor: l.AmountMinor, State: disputeLost}
+	d, err := s.disputeOf(ctx, s.db.Pool, p.ID, l.AmountMinor)
+	switch {
+	case err == nil && (d.Held || d.State == disputeLost):
+		return nil
+	case err == nil:
+		said.DisputeID = d.ProviderDisputeID
+	case !fail.Is(err, fail.NotFound):
+		return err
+	}
+	return s.applyDispute(ctx, said, origin{by: byProvider})
 }

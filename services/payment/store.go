@@ -43,6 +43,10 @@ type payment struct {
 	State           factstate.State
 	CapturedMinor   int64
 	RefundedMinor   int64
+	ReservedMinor   int64 // of refunds on their way
+	Disputed        bool
+	NeedsReview     bool
+	Cycle           string
 	Method          string
 	FailureCode     string
 	PaidAt          *time.Time
@@ -69,7 +73,7 @@ type attempt struct {
 
 const paymentColumns = `
 SELECT p.id, p.request_id, p.user_id, p.purpose, p.product_code, p.metadata, p.amount_minor, p.currency, p.taxable_minor, p.cgst_minor, p.sgst_minor,
-       p.igst_minor, p.round_off_minor, p.provider, p.state, p.captured_minor, p.refunded_minor, p.method, p.failure_code,
+       p.igst_minor, p.round_off_minor, p.provider, p.state, p.captured_minor, p.refunded_minor, p.reserved_minor, p.disputed, p.needs_review, p.cycle, p.method, p.failure_code,
        p.paid_at, p.version, p.created_at, p.mandate_id, a.merchant_order_id,
        CASE WHEN p.state = 'PENDING' AND a.state = 'pending' AND a.expires_at > @now THEN a.redirect_url ELSE '' END AS redirect_url
   FROM payment.payment p

@@ -14,9 +14,9 @@ import (
 
 const insertPayment = `
 INSERT INTO payment.payment (id, request_id, user_id, purpose, product_code, amount_minor, currency, taxable_minor, cgst_minor,
-                             sgst_minor, igst_minor, round_off_minor, provider, metadata, state, created_at, updated_at)
+                             sgst_minor, igst_minor, round_off_minor, provider, metadata, cycle, state, created_at, updated_at)
 VALUES (@id, @request_id, @user_id, @purpose, @product_code, @amount_minor, @currency, @taxable_minor, @cgst_minor,
-        @sgst_minor, @igst_minor, @round_off_minor, @provider, @metadata, 'CREATED', @now, @now)
+        @sgst_minor, @igst_minor, @round_off_minor, @provider, @metadata, @cycle, 'CREATED', @now, @now)
     ON CONFLICT (request_id) DO NOTHING`
 
 const insertAttempt = `
@@ -33,7 +33,8 @@ func (in newPayment) row(paymentID uuid.UUID, now time.Time) pgx.StrictNamedArgs
 	return pgx.StrictNamedArgs{
 		"id": paymentID, "request_id": in.RequestID, "user_id": in.UserID, "purpose": in.Purpose, "product_code": in.ProductCode,
 		"amount_minor": in.AmountMinor, "currency": in.Currency, "taxable_minor": in.TaxableMinor, "cgst_minor": in.CGSTMinor,
-		"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata), "now": now,
+		"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata),
+		"cycle": in.Cycle, "now": now,
 	}
 }
 

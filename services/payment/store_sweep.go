@@ -45,6 +45,23 @@ SELECT 'payment:' || a.payment_id AS subject, 'attempt ' || a.no || ' is ' || a.
   JOIN payment.payment p ON p.id = a.payment_id
  WHERE a.state IN ('submitted', 'pending', 'unknown') AND (a.next_poll_at IS NULL OR a.next_poll_at < @now - interval '1 hour')
    AND a.updated_at < @now - interval '10 minutes' AND NOT p.needs_review AND NOT p.integrity_failed`},
+	{"reserved_is_on_its_way", `
+SELECT 'payment:' || p.id AS subject, p.reserved_minor || ' is reserved, refunds need ' || coalesce(sum(x.amount_minor), 0) AS detail
+  FROM payment.payment p
+  LEFT JOIN payment.refund x ON x.payment_id = p.id AND x.state IN ('REQUESTED', 'APPROVED', 'PENDING')
+ WHERE p.updated_at >= @since
+ GROUP BY p.id
+HAVING p.reserved_minor <> coalesce(sum(x.amount_minor), 0)`},
+	{"returns_have_journals", `
+SELECT 'refund:' || x.id AS subject, x.state || ' without the journal of it' AS detail
+  FROM payment.refund x
+ WHERE x.updated_at >= @since
+   AND (x.state IN ('PENDING', 'COMPLETED') AND NOT EXISTS (SELECT 1 FROM payment.journal j WHERE j.ref = 'refund:' || x.merchant_refund_id)
+     OR x.state = 'COMPLETED' AND NOT EXISTS (SELECT 1 FROM payment.journal j WHERE j.ref = 'refund_done:' || x.merchant_refund_id))`},
+	{"refunds_are_asked_about", `
+SELECT 'refund:' || x.id AS subject, x.state || ' of ' || x.amount_minor || ' and nobody asks' AS detail
+  FROM payment.refund x
+ WHERE x.state IN ('APPROVED', 'PENDING') AND (x.next_poll_at IS NULL OR x.next_poll_at < @now - interval '1 hour')`},
 	{"answers_are_ours", `
 SELECT 'payment:' || p.id AS subject, 'the provider answered about something else' AS detail
   FROM payment.payment p

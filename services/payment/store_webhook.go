@@ -31,6 +31,7 @@ type webhookEvent struct {
 	Subject         string
 	MerchantOrderID string
 	ProviderRefs    []string
+	ClaimedState    string
 	ClaimedMinor    *int64
 	ClaimedCurrency string
 	Final           bool
@@ -100,7 +101,7 @@ UPDATE payment.webhook_event
                ORDER BY next_attempt_at
                LIMIT @limit
                  FOR UPDATE SKIP LOCKED)
-RETURNING id, provider, event, topic, subject, merchant_order_id, provider_refs, claimed_minor, claimed_currency, final, attempts, request_id`
+RETURNING id, provider, event, topic, subject, merchant_order_id, provider_refs, claimed_state, claimed_minor, claimed_currency, final, attempts, request_id`
 
 func (s *Service) leaseEvents(ctx context.Context, limit int) ([]webhookEvent, error) {
 	now := s.now()

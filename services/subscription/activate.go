@@ -121,7 +121,7 @@ func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, 
 func (s *Service) late(ctx context.Context, tx txn, sub subscription, paymentID uuid.UUID, by actor, now time.Time) error {
 	zerolog.Ctx(ctx).Warn().Stringer("subscription_id", sub.ID).Str("state", sub.State).Msg("money for a closed order")
 	return s.outbox.Append(ctx, tx, also(audit(ctx, "subscription.late_payment", by, sub, now,
-		change{"totalMinor", "", sub.TotalMinor}), "payment", "pay", paymentID))
+		change{"totalMinor", "", sub.TotalMinor}), "payment", "pay", paymentID), giveBack(paymentID, now))
 }
 
 // mistrust refuses money that is not what the order asks for. The record is

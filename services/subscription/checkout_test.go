@@ -31,7 +31,7 @@ func TestCheckout(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &paymentv1.CreatePaymentRequest{
-		RequestId: subID[:], UserId: userID[:], Purpose: "subscription", ProductCode: "premium", Provider: "phonepe",
+		RequestId: subID[:], UserId: userID[:], Purpose: "subscription", ProductCode: "premium", Provider: "phonepe", Cycle: "MONTHLY",
 		Amount: &typev1.Money{CurrencyCode: "INR", AmountMinor: 149900},
 		Tax:    &typev1.TaxBreakdown{TaxableMinor: 127034, CgstMinor: 11433, SgstMinor: 11433},
 	}

@@ -3,12 +3,14 @@ package subscription
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 )
@@ -32,7 +34,7 @@ func (p paymentPeer) open(ctx context.Context, sub subscription, provider string
 	}
 	tax := split(sub.price())
 	r, err := p.client.CreatePayment(ctx, &paymentv1.CreatePaymentRequest{
-		RequestId: sub.ID[:], UserId: sub.UserID[:], Purpose: "subscription", ProductCode: sub.PlanCode, Provider: provider,
+		RequestId: sub.ID[:], UserId: sub.UserID[:], Purpose: "subscription", ProductCode: sub.PlanCode, Provider: provider, Cycle: sub.Cycle,
 		Amount: &typev1.Money{CurrencyCode: sub.Currency, AmountMinor: sub.TotalMinor},
 		Tax: &typev1.TaxBreakdown{
 			TaxableMinor: tax.Taxable, CgstMinor: tax.CGST, SgstMinor: tax.SGST, IgstMinor: tax.IGST, RoundOffMinor: tax.RoundOff,
@@ -84,4 +86,13 @@ func captured(m *paymentv1.PaymentStateChanged) (capture, error) {
 		c.PaidAt = m.GetPaidAt().AsTime()
 	}
 	return c, nil
+}
+
+// giveBack asks payment to return money that nothing can be given for. payment
+// does it once, however often it is asked.
+func giveBack(paymentID uuid.UUID, now time.Time) outbox.Event {
+	return outbox.Event{
+		Key: id.Format("pay", paymentID), Destinations: []string{"payment"}, OccurredAt: now,
+		Payload: &paymentv1.RefundRequested{PaymentId: paymentID[:], Reason: "late_capture"},
+	}
 }

@@ -50,6 +50,7 @@ func (p purchase) price() price {
 type prepared struct {
 	ID       uuid.UUID
 	Currency string
+	Cycle    string
 	Price    price
 }
 
@@ -71,14 +72,14 @@ func (s *Service) prepare(ctx context.Context, userID uuid.UUID, purpose, code, 
 	}
 	if pr, ok := p.once(cycle); ok && purpose == forProduct {
 		pur, err := s.placePurchase(ctx, userID, p, pr)
-		return prepared{ID: pur.ID, Currency: pur.Currency, Price: pur.price()}, err
+		return prepared{ID: pur.ID, Currency: pur.Currency, Cycle: oneTime, Price: pur.price()}, err
 	}
 	pr, err := p.orderable(cycle)
 	if err != nil {
 		return prepared{}, err
 	}
 	sub, err := s.place(ctx, userID, p, pr)
-	return prepared{ID: sub.ID, Currency: sub.Currency, Price: sub.price()}, err
+	return prepared{ID: sub.ID, Currency: sub.Currency, Cycle: sub.Cycle, Price: sub.price()}, err
 }
 
 // once finds the price of something that is sold once.
@@ -167,7 +168,7 @@ func (s *Service) deliver(ctx context.Context, tx txn, pur purchase, c capture, 
 	if pur.State == paidState { // by another payment: this one must go back
 		zerolog.Ctx(ctx).Warn().Stringer("purchase_id", pur.ID).Msg("money for a purchase that is paid")
 		return s.outbox.Append(ctx, tx, alsoPaid(auditPurchase(ctx, "purchase.late_payment", by, pur, now,
-			change{"totalMinor", "", pur.TotalMinor}), c.PaymentID))
+			change{"totalMinor", "", pur.TotalMinor}), c.PaymentID), giveBack(c.PaymentID, now))
 	}
 	// One that was closed for want of money is honoured when the money comes:
 	// nothing else has taken its place.

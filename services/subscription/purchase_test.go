@@ -55,7 +55,7 @@ func TestPurchase(t *testing.T) {
 	userID := s.member(t)
 	o := s.prepared(t, userID, "track_single")
 	want := &subscriptionv1.PreparePurchaseResponse{
-		OrderId: o.GetOrderId(), Amount: &typev1.Money{CurrencyCode: "INR", AmountMinor: 3000},
+		OrderId: o.GetOrderId(), Amount: &typev1.Money{CurrencyCode: "INR", AmountMinor: 3000}, Cycle: subscriptionv1.Price_ONE_TIME,
 		Tax: &typev1.TaxBreakdown{TaxableMinor: 2542, CgstMinor: 229, SgstMinor: 229},
 	}
 	if d := cmp.Diff(want, o, protocmp.Transform()); d != "" {

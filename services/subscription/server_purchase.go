@@ -85,7 +85,7 @@ func (s *purchaseInternalServer) PreparePurchase(ctx context.Context, r *subscri
 	}
 	tax := split(o.Price)
 	return &subscriptionv1.PreparePurchaseResponse{
-		OrderId: o.ID[:], Amount: money(o.Currency, tax.Total()),
+		OrderId: o.ID[:], Amount: money(o.Currency, tax.Total()), Cycle: subscriptionv1.Price_Cycle(subscriptionv1.Price_Cycle_value[o.Cycle]),
 		Tax: &typev1.TaxBreakdown{
 			TaxableMinor: tax.Taxable, CgstMinor: tax.CGST, SgstMinor: tax.SGST, IgstMinor: tax.IGST, RoundOffMinor: tax.RoundOff,
 		},

@@ -147,7 +147,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
-	told := append(slices.Clone(listeners), "audit")
+	told := append(slices.Clone(listeners), "audit", "payment")
 	if err := s.outbox.Metrics(p.Registry, db, told...); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}

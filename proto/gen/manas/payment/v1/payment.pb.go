@@ -708,7 +708,9 @@ type CreatePaymentRequest struct {
 	// The total taken apart, for the journal.
 	Tax *v1.TaxBreakdown `protobuf:"bytes,6,opt,name=tax,proto3" json:"tax,omitempty"`
 	// Provider code.
-	Provider      string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
+	Provider string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
+	// How often it is paid, such as MONTHLY; what a refund goes by.
+	Cycle         string `protobuf:"bytes,8,opt,name=cycle,proto3" json:"cycle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -788,6 +790,13 @@ func (x *CreatePaymentRequest) GetTax() *v1.TaxBreakdown {
 func (x *CreatePaymentRequest) GetProvider() string {
 	if x != nil {
 		return x.Provider
+	}
+	return ""
+}
+
+func (x *CreatePaymentRequest) GetCycle() string {
+	if x != nil {
+		return x.Cycle
 	}
 	return ""
 }
@@ -1177,9 +1186,11 @@ type PaymentStateChanged struct {
 	// Rises with each change of the payment.
 	Version int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Why it failed, as the provider names it.
-	FailureCode   string `protobuf:"bytes,8,opt,name=failure_code,json=failureCode,proto3" json:"failure_code,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FailureCode string `protobuf:"bytes,8,opt,name=failure_code,json=failureCode,proto3" json:"failure_code,omitempty"`
+	// How much of it went back.
+	RefundedAmount *v1.Money `protobuf:"bytes,9,opt,name=refunded_amount,json=refundedAmount,proto3" json:"refunded_amount,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PaymentStateChanged) Reset() {
@@ -1268,6 +1279,13 @@ func (x *PaymentStateChanged) GetFailureCode() string {
 	return ""
 }
 
+func (x *PaymentStateChanged) GetRefundedAmount() *v1.Money {
+	if x != nil {
+		return x.RefundedAmount
+	}
+	return nil
+}
+
 var File_manas_payment_v1_payment_proto protoreflect.FileDescriptor
 
 const file_manas_payment_v1_payment_proto_rawDesc = "" +
@@ -1334,7 +1352,7 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x12SyncPaymentRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"J\n" +
 	"\x13SyncPaymentResponse\x123\n" +
-	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xd6\x02\n" +
+	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xf5\x02\n" +
 	"\x14CreatePaymentRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\trequestId\x12 \n" +
@@ -1343,7 +1361,8 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\fproduct_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\vproductCode\x124\n" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\x125\n" +
 	"\x03tax\x18\x06 \x01(\v2\x1b.manas.type.v1.TaxBreakdownB\x06\xbaH\x03\xc8\x01\x01R\x03tax\x12#\n" +
-	"\bprovider\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\bprovider\"L\n" +
+	"\bprovider\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\bprovider\x12\x1d\n" +
+	"\x05cycle\x18\b \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x05cycle\"L\n" +
 	"\x15CreatePaymentResponse\x123\n" +
 	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"<\n" +
 	"\x12FindPaymentRequest\x12&\n" +
@@ -1367,7 +1386,7 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"y\n" +
 	"\x18ListUserPaymentsResponse\x125\n" +
 	"\bpayments\x18\x01 \x03(\v2\x19.manas.payment.v1.PaymentR\bpayments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc3\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x03\n" +
 	"\x13PaymentStateChanged\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\fR\tpaymentId\x12\x1d\n" +
@@ -1378,7 +1397,8 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\x123\n" +
 	"\apaid_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06paidAt\x12\x18\n" +
 	"\aversion\x18\a \x01(\x03R\aversion\x12!\n" +
-	"\ffailure_code\x18\b \x01(\tR\vfailureCode2\x84\x05\n" +
+	"\ffailure_code\x18\b \x01(\tR\vfailureCode\x12=\n" +
+	"\x0frefunded_amount\x18\t \x01(\v2\x14.manas.type.v1.MoneyR\x0erefundedAmount2\x84\x05\n" +
 	"\x0ePaymentService\x12\x8a\x01\n" +
 	"\fListPayments\x12%.manas.payment.v1.ListPaymentsRequest\x1a&.manas.payment.v1.ListPaymentsResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/payments\x12\x92\x01\n" +
 	"\n" +
@@ -1453,27 +1473,28 @@ var file_manas_payment_v1_payment_proto_depIdxs = []int32{
 	0,  // 17: manas.payment.v1.PaymentStateChanged.state:type_name -> manas.payment.v1.Payment.State
 	22, // 18: manas.payment.v1.PaymentStateChanged.amount:type_name -> manas.type.v1.Money
 	23, // 19: manas.payment.v1.PaymentStateChanged.paid_at:type_name -> google.protobuf.Timestamp
-	2,  // 20: manas.payment.v1.PaymentService.ListPayments:input_type -> manas.payment.v1.ListPaymentsRequest
-	4,  // 21: manas.payment.v1.PaymentService.GetPayment:input_type -> manas.payment.v1.GetPaymentRequest
-	6,  // 22: manas.payment.v1.PaymentService.StartPayment:input_type -> manas.payment.v1.StartPaymentRequest
-	8,  // 23: manas.payment.v1.PaymentService.SyncPayment:input_type -> manas.payment.v1.SyncPaymentRequest
-	10, // 24: manas.payment.v1.PaymentInternalService.CreatePayment:input_type -> manas.payment.v1.CreatePaymentRequest
-	12, // 25: manas.payment.v1.PaymentInternalService.FindPayment:input_type -> manas.payment.v1.FindPaymentRequest
-	14, // 26: manas.payment.v1.PaymentInternalService.ReceiveEvent:input_type -> manas.payment.v1.ReceiveEventRequest
-	16, // 27: manas.payment.v1.PaymentInternalService.ListUserPayments:input_type -> manas.payment.v1.ListUserPaymentsRequest
-	3,  // 28: manas.payment.v1.PaymentService.ListPayments:output_type -> manas.payment.v1.ListPaymentsResponse
-	5,  // 29: manas.payment.v1.PaymentService.GetPayment:output_type -> manas.payment.v1.GetPaymentResponse
-	7,  // 30: manas.payment.v1.PaymentService.StartPayment:output_type -> manas.payment.v1.StartPaymentResponse
-	9,  // 31: manas.payment.v1.PaymentService.SyncPayment:output_type -> manas.payment.v1.SyncPaymentResponse
-	11, // 32: manas.payment.v1.PaymentInternalService.CreatePayment:output_type -> manas.payment.v1.CreatePaymentResponse
-	13, // 33: manas.payment.v1.PaymentInternalService.FindPayment:output_type -> manas.payment.v1.FindPaymentResponse
-	15, // 34: manas.payment.v1.PaymentInternalService.ReceiveEvent:output_type -> manas.payment.v1.ReceiveEventResponse
-	17, // 35: manas.payment.v1.PaymentInternalService.ListUserPayments:output_type -> manas.payment.v1.ListUserPaymentsResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 20: manas.payment.v1.PaymentStateChanged.refunded_amount:type_name -> manas.type.v1.Money
+	2,  // 21: manas.payment.v1.PaymentService.ListPayments:input_type -> manas.payment.v1.ListPaymentsRequest
+	4,  // 22: manas.payment.v1.PaymentService.GetPayment:input_type -> manas.payment.v1.GetPaymentRequest
+	6,  // 23: manas.payment.v1.PaymentService.StartPayment:input_type -> manas.payment.v1.StartPaymentRequest
+	8,  // 24: manas.payment.v1.PaymentService.SyncPayment:input_type -> manas.payment.v1.SyncPaymentRequest
+	10, // 25: manas.payment.v1.PaymentInternalService.CreatePayment:input_type -> manas.payment.v1.CreatePaymentRequest
+	12, // 26: manas.payment.v1.PaymentInternalService.FindPayment:input_type -> manas.payment.v1.FindPaymentRequest
+	14, // 27: manas.payment.v1.PaymentInternalService.ReceiveEvent:input_type -> manas.payment.v1.ReceiveEventRequest
+	16, // 28: manas.payment.v1.PaymentInternalService.ListUserPayments:input_type -> manas.payment.v1.ListUserPaymentsRequest
+	3,  // 29: manas.payment.v1.PaymentService.ListPayments:output_type -> manas.payment.v1.ListPaymentsResponse
+	5,  // 30: manas.payment.v1.PaymentService.GetPayment:output_type -> manas.payment.v1.GetPaymentResponse
+	7,  // 31: manas.payment.v1.PaymentService.StartPayment:output_type -> manas.payment.v1.StartPaymentResponse
+	9,  // 32: manas.payment.v1.PaymentService.SyncPayment:output_type -> manas.payment.v1.SyncPaymentResponse
+	11, // 33: manas.payment.v1.PaymentInternalService.CreatePayment:output_type -> manas.payment.v1.CreatePaymentResponse
+	13, // 34: manas.payment.v1.PaymentInternalService.FindPayment:output_type -> manas.payment.v1.FindPaymentResponse
+	15, // 35: manas.payment.v1.PaymentInternalService.ReceiveEvent:output_type -> manas.payment.v1.ReceiveEventResponse
+	17, // 36: manas.payment.v1.PaymentInternalService.ListUserPayments:output_type -> manas.payment.v1.ListUserPaymentsResponse
+	29, // [29:37] is the sub-list for method output_type
+	21, // [21:29] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_manas_payment_v1_payment_proto_init() }

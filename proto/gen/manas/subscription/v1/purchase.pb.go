@@ -379,7 +379,9 @@ type PreparePurchaseResponse struct {
 	// What it costs, tax included.
 	Amount *v1.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
 	// The amount taken apart.
-	Tax           *v1.TaxBreakdown `protobuf:"bytes,3,opt,name=tax,proto3" json:"tax,omitempty"`
+	Tax *v1.TaxBreakdown `protobuf:"bytes,3,opt,name=tax,proto3" json:"tax,omitempty"`
+	// How often it is paid.
+	Cycle         Price_Cycle `protobuf:"varint,4,opt,name=cycle,proto3,enum=manas.subscription.v1.Price_Cycle" json:"cycle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -435,6 +437,13 @@ func (x *PreparePurchaseResponse) GetTax() *v1.TaxBreakdown {
 	return nil
 }
 
+func (x *PreparePurchaseResponse) GetCycle() Price_Cycle {
+	if x != nil {
+		return x.Cycle
+	}
+	return Price_CYCLE_UNSPECIFIED
+}
+
 var File_manas_subscription_v1_purchase_proto protoreflect.FileDescriptor
 
 const file_manas_subscription_v1_purchase_proto_rawDesc = "" +
@@ -468,11 +477,12 @@ const file_manas_subscription_v1_purchase_proto_rawDesc = "" +
 	"\apurpose\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17R\fsubscriptionR\aproductR\apurpose\x12,\n" +
 	"\fproduct_code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\vproductCode\x12B\n" +
 	"\x05cycle\x18\x04 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12/\n" +
-	"\x0ffailed_order_id\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18\x10R\rfailedOrderId\"\x91\x01\n" +
+	"\x0ffailed_order_id\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18\x10R\rfailedOrderId\"\xcb\x01\n" +
 	"\x17PreparePurchaseResponse\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\fR\aorderId\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\x12-\n" +
-	"\x03tax\x18\x03 \x01(\v2\x1b.manas.type.v1.TaxBreakdownR\x03tax2\xac\x01\n" +
+	"\x03tax\x18\x03 \x01(\v2\x1b.manas.type.v1.TaxBreakdownR\x03tax\x128\n" +
+	"\x05cycle\x18\x04 \x01(\x0e2\".manas.subscription.v1.Price.CycleR\x05cycle2\xac\x01\n" +
 	"\x0fPurchaseService\x12\x98\x01\n" +
 	"\rListPurchases\x12+.manas.subscription.v1.ListPurchasesRequest\x1a,.manas.subscription.v1.ListPurchasesResponse\",\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/purchases2\x9f\x01\n" +
 	"\x17PurchaseInternalService\x12\x83\x01\n" +
@@ -513,15 +523,16 @@ var file_manas_subscription_v1_purchase_proto_depIdxs = []int32{
 	8,  // 5: manas.subscription.v1.PreparePurchaseRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	6,  // 6: manas.subscription.v1.PreparePurchaseResponse.amount:type_name -> manas.type.v1.Money
 	9,  // 7: manas.subscription.v1.PreparePurchaseResponse.tax:type_name -> manas.type.v1.TaxBreakdown
-	2,  // 8: manas.subscription.v1.PurchaseService.ListPurchases:input_type -> manas.subscription.v1.ListPurchasesRequest
-	4,  // 9: manas.subscription.v1.PurchaseInternalService.PreparePurchase:input_type -> manas.subscription.v1.PreparePurchaseRequest
-	3,  // 10: manas.subscription.v1.PurchaseService.ListPurchases:output_type -> manas.subscription.v1.ListPurchasesResponse
-	5,  // 11: manas.subscription.v1.PurchaseInternalService.PreparePurchase:output_type -> manas.subscription.v1.PreparePurchaseResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 8: manas.subscription.v1.PreparePurchaseResponse.cycle:type_name -> manas.subscription.v1.Price.Cycle
+	2,  // 9: manas.subscription.v1.PurchaseService.ListPurchases:input_type -> manas.subscription.v1.ListPurchasesRequest
+	4,  // 10: manas.subscription.v1.PurchaseInternalService.PreparePurchase:input_type -> manas.subscription.v1.PreparePurchaseRequest
+	3,  // 11: manas.subscription.v1.PurchaseService.ListPurchases:output_type -> manas.subscription.v1.ListPurchasesResponse
+	5,  // 12: manas.subscription.v1.PurchaseInternalService.PreparePurchase:output_type -> manas.subscription.v1.PreparePurchaseResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_manas_subscription_v1_purchase_proto_init() }
