@@ -17,6 +17,7 @@ CREATE TABLE payment.refund (
     origin             text        NOT NULL CHECK (origin IN ('customer', 'admin', 'late_capture', 'paid_twice')),
     reason             text        NOT NULL CHECK (length(reason) <= 500),
     policy             text        NOT NULL DEFAULT '', -- the row of refund_policy that gave it
+    request_key        bytea CONSTRAINT refund_request UNIQUE, -- of the Idempotency-Key; makes asking repeatable, also after a crash
     requested_by       uuid, -- null: the suite itself
     decided_by         uuid,
     decision_reason    text        NOT NULL DEFAULT '',

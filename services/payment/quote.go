@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/money"
 )
@@ -87,7 +85,10 @@ func (s *Service) quoteOf(ctx context.Context, p payment) (refundQuote, error) {
 
 // refundOwn gives a customer back what the quote said. A quote that is no longer
 // true is refused with PRECONDITION_FAILED, and nothing moves.
-func (s *Service) refundOwn(ctx context.Context, p payment, hash, reason string, by uuid.UUID) (refund, error) {
+func (s *Service) refundOwn(ctx context.Context, p payment, hash, reason string, key []byte) (refund, error) {
+	if r, err := s.refundOfKey(ctx, p.ID, key); !fail.Is(err, fail.NotFound) {
+		return r, err // asked before: the quote has changed by that itself
+	}
 	q, err := s.quoteOf(ctx, p)
 	if err != nil {
 		return refund{}, err
@@ -96,6 +97,6 @@ func (s *Service) refundOwn(ctx context.Context, p payment, hash, reason string,
 		return refund{}, fail.New(fail.PreconditionFailed, "the quote has changed: ask for another")
 	}
 	return s.requestRefund(ctx, wantedRefund{
-		PaymentID: p.ID, AmountMinor: q.AmountMinor, Origin: refundByCustomer, Reason: reason, Policy: q.Policy, By: by,
+		PaymentID: p.ID, AmountMinor: q.AmountMinor, Origin: refundByCustomer, Reason: reason, Policy: q.Policy, By: p.UserID, Key: key,
 	})
 }

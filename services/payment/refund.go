@@ -66,6 +66,7 @@ type wantedRefund struct {
 	Reason      string
 	Policy      string
 	By          uuid.UUID // zero: the suite itself
+	Key         []byte    // the same at every repeat of the same wish; nil: there is none
 }
 
 // merchantRefundID names a refund at the provider. It follows from the row

@@ -175,6 +175,29 @@ func TestRefundsAtOnce(t *testing.T) {
 	r.sound()
 }
 
+// The same wish after a crash, when no answer was stored, is the same refund.
+// money.md B18, B20
+func TestRefundKey(t *testing.T) {
+	r := newRig(t)
+	p := r.paid()
+	w := wantedRefund{PaymentID: p.ID, AmountMinor: 100, Origin: refundByAdmin, Reason: "asked for by mail", By: maker, Key: []byte("one")}
+	first, err := r.requestRefund(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.bank.settleRefund(first.MerchantRefundID, "COMPLETED")
+	r.looked(first)
+	again, err := r.requestRefund(t.Context(), w)
+	if err != nil || again.ID != first.ID {
+		t.Errorf("%+v, %v", again, err)
+	}
+	w.Key = []byte("two")
+	if other, err := r.requestRefund(t.Context(), w); err != nil || other.ID == first.ID {
+		t.Errorf("%+v, %v", other, err)
+	}
+	r.sound()
+}
+
 // Whatever the answer was, the refund moves once. money.md B18, B32, B57, O8
 func TestRefundAnswersLost(t *testing.T) {
 	for name, replies := range map[string][]reply{
@@ -506,19 +529,22 @@ func TestRefundOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.refundOwn(t.Context(), p, q.Hash+"x", "", p.UserID); !fail.Is(err, fail.PreconditionFailed) {
+	if _, err := r.refundOwn(t.Context(), p, q.Hash+"x", "", nil); !fail.Is(err, fail.PreconditionFailed) {
 		t.Errorf("another hash: %v", err)
 	}
 	r.advance(3 * 24 * time.Hour)
-	if _, err := r.refundOwn(t.Context(), p, q.Hash, "", p.UserID); !fail.Is(err, fail.PreconditionFailed) {
+	if _, err := r.refundOwn(t.Context(), p, q.Hash, "", nil); !fail.Is(err, fail.PreconditionFailed) {
 		t.Errorf("an old quote: %v", err)
 	}
 	if q, err = r.quoteOf(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	x, err := r.refundOwn(t.Context(), p, q.Hash, "not what I looked for", p.UserID)
+	x, err := r.refundOwn(t.Context(), p, q.Hash, "not what I looked for", []byte("key"))
 	if err != nil || x.AmountMinor != 26910 || x.Policy != "monthly_week" { // 27 of 30 days
 		t.Errorf("%+v, %v", x, err)
+	}
+	if again, err := r.refundOwn(t.Context(), p, q.Hash, "not what I looked for", []byte("key")); err != nil || again.ID != x.ID {
+		t.Errorf("the same wish again: %+v, %v", again, err)
 	}
 	if _, err := r.quoteOf(t.Context(), p); !fail.Is(err, fail.RefundNotAllowed) {
 		t.Errorf("beside an open one: %v", err)

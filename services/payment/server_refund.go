@@ -2,8 +2,10 @@ package payment
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/manas360/platform/pkg/fail"
@@ -38,7 +40,7 @@ func (s *refundServer) RefundPayment(ctx context.Context, r *paymentv1.RefundPay
 	if err != nil {
 		return nil, err
 	}
-	made, err := s.refundOwn(ctx, p, r.GetQuoteHash(), r.GetReason(), p.UserID)
+	made, err := s.refundOwn(ctx, p, r.GetQuoteHash(), r.GetReason(), requestKey(ctx, p.UserID))
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +63,18 @@ func (s *refundServer) ListRefunds(ctx context.Context, r *paymentv1.ListRefunds
 		out.Refunds = append(out.Refunds, packRefund(x, p.Currency))
 	}
 	return out, nil
+}
+
+// requestKey names a wish by who has it and their Idempotency-Key; nil without
+// one. The stored answers cover repeats; this covers an answer that was never
+// stored, because we died.
+func requestKey(ctx context.Context, by uuid.UUID) []byte {
+	keys := metadata.ValueFromIncomingContext(ctx, "idempotency-key")
+	if len(keys) == 0 {
+		return nil
+	}
+	sum := sha256.Sum256(append(by[:], keys[0]...))
+	return sum[:]
 }
 
 // paged gives a page of a list that is read newest first from before an id.
@@ -119,7 +133,7 @@ func (s *refundInternalServer) RequestRefund(ctx context.Context, r *paymentv1.R
 	if err != nil {
 		return nil, fail.New(fail.NotFound, "there is no such payment").Wrap(err)
 	}
-	w := wantedRefund{PaymentID: paymentID, Origin: refundByAdmin, Reason: r.GetReason(), By: caller.UserID}
+	w := wantedRefund{PaymentID: paymentID, Origin: refundByAdmin, Reason: r.GetReason(), By: caller.UserID, Key: requestKey(ctx, caller.UserID)}
 	if m := r.GetAmount(); m != nil {
 		bad := fail.New(fail.InvalidArgument, "the request is invalid")
 		switch {

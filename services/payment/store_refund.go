@@ -64,18 +64,26 @@ func (s *Service) paidAttempt(ctx context.Context, q pg.Querier, paymentID uuid.
 	return one[attempt](ctx, q, selectPaidAttempt, pgx.StrictNamedArgs{"payment_id": paymentID})
 }
 
+const selectRefundOfKey = refundColumns + `
+ WHERE request_key = @key AND payment_id = @payment_id`
+
 const hasOpenRefund = `
 SELECT EXISTS (SELECT FROM payment.refund WHERE payment_id = @payment_id AND state IN ('REQUESTED', 'APPROVED', 'PENDING'))`
 
 const insertRefund = `
-INSERT INTO payment.refund (id, payment_id, merchant_refund_id, amount_minor, state, origin, reason, policy, requested_by, next_poll_at,
+INSERT INTO payment.refund (id, payment_id, merchant_refund_id, amount_minor, state, origin, reason, policy, request_key, requested_by, next_poll_at,
                             created_at, updated_at)
-VALUES (@id, @payment_id, @merchant_refund_id, @amount_minor, @state, @origin, @reason, @policy, @requested_by, @next_poll, @now, @now)`
+VALUES (@id, @payment_id, @merchant_refund_id, @amount_minor, @state, @origin, @reason, @policy, @request_key, @requested_by, @next_poll, @now, @now)`
 
 const reserveMoney = `
 UPDATE payment.payment
    SET reserved_minor = reserved_minor + @amount, version = version + 1, updated_at = @now
  WHERE id = @id`
+
+// refundOfKey reads the refund of a wish; NOT_FOUND when there is none.
+func (s *Service) refundOfKey(ctx context.Context, paymentID uuid.UUID, key []byte) (refund, error) {
+	return one[refund](ctx, s.db.Pool, selectRefundOfKey, pgx.StrictNamedArgs{"key": key, "payment_id": paymentID})
+}
 
 // reserve decides under the payment's lock whether money may go back, and writes
 // that it will.
@@ -95,6 +103,12 @@ func (s *Service) reserveIn(ctx context.Context, tx pgx.Tx, w wantedRefund) (ref
 	p, err := s.lockPayment(ctx, tx, w.PaymentID)
 	if err != nil {
 		return refund{}, err
+	}
+	if w.Key != nil {
+		r, err := one[refund](ctx, tx, selectRefundOfKey, pgx.StrictNamedArgs{"key": w.Key, "payment_id": p.ID})
+		if !fail.Is(err, fail.NotFound) {
+			return r, err
+		}
 	}
 	var hasOpen bool
 	if err := tx.QueryRow(ctx, hasOpenRefund, pgx.StrictNamedArgs{"payment_id": p.ID}).Scan(&hasOpen); err != nil {
@@ -118,7 +132,7 @@ func (s *Service) reserveIn(ctx context.Context, tx pgx.Tx, w wantedRefund) (ref
 	}
 	if _, err := exec(ctx, tx, insertRefund, pgx.StrictNamedArgs{
 		"id": refundID, "payment_id": p.ID, "merchant_refund_id": merchantRefundID(refundID), "amount_minor": amount, "state": state,
-		"origin": w.Origin, "reason": w.Reason, "policy": w.Policy, "requested_by": by, "next_poll": next, "now": now,
+		"origin": w.Origin, "reason": w.Reason, "policy": w.Policy, "request_key": w.Key, "requested_by": by, "next_poll": next, "now": now,
 	}); err != nil {
 		return refund{}, err
 	}

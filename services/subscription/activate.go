@@ -124,6 +124,27 @@ func (s *Service) late(ctx context.Context, tx txn, sub subscription, paymentID 
 		change{"totalMinor", "", sub.TotalMinor}), "payment", "pay", paymentID), giveBack(paymentID, now))
 }
 
+// takeBack ends a subscription whose money went back, and gives its user Free.
+// One that has ended, or that other money keeps, stays as it is.
+func (s *Service) takeBack(ctx context.Context, tx txn, c capture, by actor) error {
+	sub, err := s.locked(ctx, tx, c.OrderID)
+	if errors.Is(err, errNone) {
+		return nil
+	}
+	if err != nil || sub.State != activeState || sub.PaymentID == nil || *sub.PaymentID != c.PaymentID {
+		return err
+	}
+	now := s.now()
+	if err := s.end(ctx, tx, &sub, cancelledState, "refunded", now); err != nil {
+		return err
+	}
+	if err := s.outbox.Append(ctx, tx, also(audit(ctx, "subscription.refunded", by, sub, now,
+		change{"state", activeState, sub.State}), "payment", "pay", c.PaymentID)); err != nil {
+		return err
+	}
+	return s.giveFree(ctx, tx, sub.UserID, by)
+}
+
 // mistrust refuses money that is not what the order asks for. The record is
 // written beside the refused transaction, which leaves none.
 func (s *Service) mistrust(ctx context.Context, sub subscription, c capture, by actor) error {

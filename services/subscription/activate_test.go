@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/id"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
@@ -220,6 +221,33 @@ func TestLateMoneyRevivesNothing(t *testing.T) {
 	}
 	if a := s.actions(t); a[len(a)-1] != "subscription.late_payment" {
 		t.Errorf("audit = %v", a)
+	}
+	back := told(t, s, "payment", func() *paymentv1.RefundRequested { return &paymentv1.RefundRequested{} })
+	if len(back) != 1 || back[0].GetReason() != "late_capture" || id.Format("pay", uuid.UUID(back[0].GetPaymentId())) != o.GetPayment().GetId() {
+		t.Errorf("payment is asked for %v", back)
+	}
+}
+
+// Money that went back takes what it bought with it; a part of it does not.
+func TestRefundEndsWhatWasBought(t *testing.T) {
+	s := newStand(t)
+	userID := s.member(t)
+	o := s.order(t, userID, "premium", subscriptionv1.Price_MONTHLY)
+	deliver(t, s.payment, s.paid(t, userID, o, paymentv1.Payment_SUCCEEDED))
+	deliver(t, s.payment, s.paid(t, userID, o, paymentv1.Payment_PARTIALLY_REFUNDED))
+	if e := s.entitled(t, userID); e.GetPlan() != "premium" {
+		t.Errorf("after a part went back: %s", e.GetPlan())
+	}
+	for range 2 {
+		if got := deliver(t, s.payment, s.paid(t, userID, o, paymentv1.Payment_REFUNDED)); got != eventv1.DeliverResponse_Result_APPLIED {
+			t.Errorf("refunded: %s", got)
+		}
+	}
+	if e := s.entitled(t, userID); e.GetPlan() != "free" {
+		t.Errorf("after all of it went back: %s", e.GetPlan())
+	}
+	if diff := cmp.Diff([]string{"free CANCELLED", "premium CANCELLED", "free ACTIVE"}, s.states(t, userID)); diff != "" {
+		t.Errorf("subscriptions (-want +got):\n%s", diff)
 	}
 }
 

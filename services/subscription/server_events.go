@@ -81,6 +81,8 @@ func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) erro
 	switch m.GetState() {
 	case paymentv1.Payment_SUCCEEDED:
 		return s.activate(ctx, tx, c, by)
+	case paymentv1.Payment_REFUNDED:
+		return s.takeBack(ctx, tx, c, by)
 	case paymentv1.Payment_FAILED, paymentv1.Payment_EXPIRED, paymentv1.Payment_CANCELLED:
 		err := s.abandonIn(ctx, tx, c.OrderID, "payment "+m.GetState().String(), by)
 		if errors.Is(err, errNone) {
@@ -88,7 +90,7 @@ func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) erro
 		}
 		return err
 	default:
-		return nil // on its way, or money that went back
+		return nil // on its way, or a part that went back
 	}
 }
 

@@ -54,7 +54,7 @@ const (
 type run struct {
 	Config
 
-	giveBack GiveBack // nil while payment has no such call
+	giveBack GiveBack
 	regrets  sync.WaitGroup
 	asked    atomic.Int64
 
@@ -84,14 +84,14 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		tally: newTally(),
 	}
 	report := Report{Seed: c.Seed, Payments: c.Payments}
-	if c.Refunds > 0 && r.giveBack == nil {
-		return report, errNoRefunds
-	}
 	stop, err := r.stand(ctx)
 	if err != nil {
 		return report, err
 	}
 	if r.client, err = r.payments("subscription"); err == nil {
+		r.giveBack, err = r.refunder()
+	}
+	if err == nil {
 		err = r.play(ctx, &report)
 	}
 	began := c.Now()

@@ -71,7 +71,7 @@ func survive(t *testing.T, seed uint64) {
 	}
 	var told strings.Builder
 	rep, err := money.Run(t.Context(), money.Config{
-		Payments: 150, Kills: 12, Seed: seed, Limit: 3 * time.Minute, Settle: time.Minute,
+		Payments: 150, Refunds: 30, Kills: 12, Seed: seed, Limit: 3 * time.Minute, Settle: time.Minute,
 		Now: time.Now, Rand: rand.Reader, Out: &told, Self: self, Dir: dir, Root: at, Env: os.Getenv,
 	})
 	var table strings.Builder
@@ -82,7 +82,7 @@ func survive(t *testing.T, seed uint64) {
 	if err != nil || len(rep.Wrong) > 0 {
 		t.Fatalf("CHAOS_SEED=%d finds %d things wrong; the logs are in %s/logs: %v\n%s", seed, len(rep.Wrong), dir, err, told.String())
 	}
-	if rep.Kills < 12 || rep.Captured < 75 {
+	if rep.Kills < 12 || rep.Captured < 75 || rep.Refunded < 10 {
 		t.Errorf("%d kills and %d captures: too little to mean something", rep.Kills, rep.Captured)
 	}
 	if err := os.RemoveAll(dir); err != nil {

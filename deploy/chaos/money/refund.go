@@ -3,12 +3,16 @@ package money
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/token"
+	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
+	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 )
 
 // GiveBack asks payment for a part of a captured payment back, as admin does.
@@ -20,12 +24,45 @@ const (
 	paysUp       = 75               // percent of customers, at least
 )
 
-var errNoRefunds = errors.New("refunds are asked for, and payment cannot give money back yet")
+// refunder gives money back as an administrator does, under a key that makes it
+// repeatable.
+func (r *run) refunder() (GiveBack, error) {
+	conn, err := r.dial("admin")
+	if err != nil {
+		return nil, err
+	}
+	r.wires.ends = append(r.wires.ends, conn)
+	client := paymentv1.NewRefundInternalServiceClient(conn)
+	as := func(ctx context.Context, admin byte, kv ...string) context.Context {
+		caller := &token.Caller{
+			UserID: uuid.UUID{admin}, SessionID: uuid.UUID{admin, 1}, Roles: []string{"admin"}, Permissions: []string{"payments.manage"},
+			AMR: []string{"pwd", "otp", "mfa"}, AuthTime: r.Now(), RequestID: "chaos",
+		}
+		return metadata.AppendToOutgoingContext(ctx, append(kv, token.MetadataKey, string(caller.Marshal()))...)
+	}
+	return func(ctx context.Context, request uuid.UUID, paymentID string, minor int64) error {
+		a, err := client.RequestRefund(as(ctx, 1, "idempotency-key", request.String()), &paymentv1.RequestRefundRequest{
+			PaymentId: paymentID, Amount: &typev1.Money{CurrencyCode: "INR", AmountMinor: minor}, Reason: "the chaos wants it back",
+		})
+		if err != nil || a.GetRefund().GetState() != paymentv1.Refund_REQUESTED {
+			return err //nolint:wrapcheck // the caller reads its reason
+		}
+		refundID, err := id.Parse("rfd", a.GetRefund().GetId())
+		if err != nil {
+			return err //nolint:wrapcheck // payment's ids are well formed
+		}
+		_, err = client.DecideRefund(as(ctx, 2), &paymentv1.DecideRefundRequest{RefundId: refundID[:], Approve: true, Reason: "the chaos wants it back"})
+		if fail.Is(fail.FromError(err), fail.Conflict) { // the answer to the first decision was lost
+			return nil
+		}
+		return err //nolint:wrapcheck // the caller reads its reason
+	}, nil
+}
 
 // regret lets some who paid ask for money back, whole or in part, until they
 // are answered. It takes a customer of its own: the next one need not wait.
 func (c customer) regret(ctx context.Context, paymentID string) {
-	if c.giveBack == nil || c.luck*paysUp*int64(c.Payments) >= 100*100*int64(c.Refunds) || c.asked.Add(1) > int64(c.Refunds) {
+	if c.Refunds == 0 || c.luck*paysUp*int64(c.Payments) >= 100*100*int64(c.Refunds) || c.asked.Add(1) > int64(c.Refunds) {
 		return
 	}
 	request := c.request
@@ -45,7 +82,12 @@ func (c customer) regret(ctx context.Context, paymentID string) {
 				return
 			}
 			// It is not captured as far as payment knows; soon it is.
-			if early := fail.Is(fail.FromError(err), fail.RefundNotAllowed) && c.Now().Sub(began) < refundWithin; !early {
+			soon := fail.Is(fail.FromError(err), fail.RefundNotAllowed) && c.Now().Sub(began) < refundWithin
+			if fail.Is(fail.FromError(err), fail.IdempotencyInProgress) { // by who was killed: it holds the key for a while
+				c.tally.note("asked for money back, and did not wait")
+				return
+			}
+			if !soon {
 				c.refused("refund of", err)
 			}
 			if !pause(ctx, 2*repeatWait) {

@@ -21,17 +21,18 @@ func (r *run) query(ctx context.Context, do func(context.Context, *pgx.Conn) err
 }
 
 // leftovers is what is not terminal yet.
-type leftovers struct{ Payments, Callbacks, Events int }
+type leftovers struct{ Payments, Refunds, Callbacks, Events int }
 
 func (l leftovers) none() bool { return l == leftovers{} }
 
 const countLeft = `
 SELECT (SELECT count(*) FROM payment.payment WHERE state IN ('CREATED', 'PENDING')),
+       (SELECT count(*) FROM payment.refund WHERE state IN ('REQUESTED', 'APPROVED', 'PENDING')),
        (SELECT count(*) FROM payment.webhook_event WHERE state = 'RECEIVED'),
        (SELECT count(*) FROM payment.outbox)`
 
 func left(ctx context.Context, conn *pgx.Conn) (l leftovers, err error) {
-	err = conn.QueryRow(ctx, countLeft).Scan(&l.Payments, &l.Callbacks, &l.Events)
+	err = conn.QueryRow(ctx, countLeft).Scan(&l.Payments, &l.Refunds, &l.Callbacks, &l.Events)
 	return l, err //nolint:wrapcheck // the caller says what it was for
 }
 
@@ -81,14 +82,14 @@ type books struct {
 const selectClearing = `
 SELECT j.ref, j.kind, sum(p.amount_minor)::bigint
   FROM payment.journal j JOIN payment.posting p ON p.journal_id = j.id
- WHERE p.account LIKE 'gateway\_clearing:%'
+ WHERE p.account LIKE 'gateway\_clearing:%' AND j.kind <> 'settlement'
  GROUP BY j.id`
 
 const selectPayments = `
 SELECT p.request_id, array(SELECT a.merchant_order_id FROM payment.attempt a WHERE a.payment_id = p.id), p.state, p.captured_minor,
        p.refunded_minor, p.integrity_failed::int + p.needs_review::int,
        coalesce((SELECT sum(l.amount_minor) FROM payment.journal j JOIN payment.posting l ON l.journal_id = j.id
-                  WHERE j.payment_id = p.id AND l.account LIKE 'gateway\_clearing:%'), 0)::bigint
+                  WHERE j.payment_id = p.id AND l.account LIKE 'gateway\_clearing:%' AND j.kind <> 'settlement'), 0)::bigint
   FROM payment.payment p`
 
 // nothing are counts that show something wrong.
@@ -98,6 +99,8 @@ var nothing = map[string]string{
 	"events refused":                    `SELECT count(*) FROM payment.outbox_dead`,
 	"callbacks that failed":             `SELECT count(*) FROM payment.webhook_event WHERE state NOT IN ('PROCESSED', 'RECEIVED')`,
 	"payments that a person must judge": `SELECT count(*) FROM payment.payment WHERE needs_review OR integrity_failed`,
+	"money reserved for no refund":      `SELECT coalesce(sum(reserved_minor), 0)::bigint FROM payment.payment`,
+	"refunds left in transit":           `SELECT coalesce(sum(amount_minor), 0)::bigint FROM payment.posting WHERE account = 'refunds_in_transit'`,
 	"attempts left open":                `SELECT count(*) FROM payment.attempt WHERE state NOT IN ('succeeded', 'failed')`,
 }
 

@@ -40,7 +40,7 @@ func run(ctx context.Context) (err error) {
 	c := money.Config{Settle: time.Minute, Now: time.Now, Rand: rand.Reader, Out: os.Stdout, Env: os.Getenv}
 	var out string
 	flag.IntVar(&c.Payments, "payments", 10_000, "how many customers pay")
-	flag.IntVar(&c.Refunds, "refunds", 0, "how many refunds are asked for")
+	flag.IntVar(&c.Refunds, "refunds", 2_000, "how many refunds are asked for")
 	flag.IntVar(&c.Kills, "kills", 300, "how often a process is killed, at least")
 	flag.Uint64Var(&c.Seed, "seed", 0, "of all that is drawn; 0 takes the clock")
 	flag.DurationVar(&c.Limit, "limit", time.Hour, "for the chaos")
