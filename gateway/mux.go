@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -33,7 +34,7 @@ func registrations() []registration {
 	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
 		return f.Services().ByName(name)
 	}
-	return append(append(people(), money()...), []registration{
+	return slices.Concat(people(), money(), administration(), []registration{
 		{
 			"auth", service(authv1.File_manas_auth_v1_auth_proto, "AuthService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
@@ -80,30 +81,6 @@ func registrations() []registration {
 			"audit", service(auditv1.File_manas_audit_v1_audit_proto, "AuditService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))
-			},
-		},
-		{
-			"admin", service(adminv1.File_manas_admin_v1_admin_proto, "AdminService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return adminv1.RegisterAdminServiceHandlerClient(ctx, m, adminv1.NewAdminServiceClient(cc))
-			},
-		},
-		{
-			"admin", service(adminv1.File_manas_admin_v1_role_proto, "AdminRoleService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return adminv1.RegisterAdminRoleServiceHandlerClient(ctx, m, adminv1.NewAdminRoleServiceClient(cc))
-			},
-		},
-		{
-			"admin", service(adminv1.File_manas_admin_v1_payment_proto, "AdminPaymentService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return adminv1.RegisterAdminPaymentServiceHandlerClient(ctx, m, adminv1.NewAdminPaymentServiceClient(cc))
-			},
-		},
-		{
-			"admin", service(adminv1.File_manas_admin_v1_finding_proto, "AdminFindingService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))
 			},
 		},
 	}...)
@@ -254,6 +231,45 @@ func money() []registration {
 			"payment", service(paymentv1.File_manas_payment_v1_refund_proto, "RefundService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return paymentv1.RegisterRefundServiceHandlerClient(ctx, m, paymentv1.NewRefundServiceClient(cc))
+			},
+		},
+	}
+}
+
+// administration is what operators do.
+func administration() []registration {
+	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
+		return f.Services().ByName(name)
+	}
+	return []registration{
+		{
+			"admin", service(adminv1.File_manas_admin_v1_admin_proto, "AdminService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminServiceHandlerClient(ctx, m, adminv1.NewAdminServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_role_proto, "AdminRoleService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminRoleServiceHandlerClient(ctx, m, adminv1.NewAdminRoleServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_payment_proto, "AdminPaymentService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminPaymentServiceHandlerClient(ctx, m, adminv1.NewAdminPaymentServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_webhook_proto, "AdminWebhookService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminWebhookServiceHandlerClient(ctx, m, adminv1.NewAdminWebhookServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_finding_proto, "AdminFindingService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))
 			},
 		},
 	}

@@ -26,6 +26,7 @@ func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
 	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPaymentServiceServer(g, &paymentServer{server: &server{Service: s}})
+	adminv1.RegisterAdminWebhookServiceServer(g, &webhookServer{server: &server{Service: s}})
 	adminv1.RegisterAdminFindingServiceServer(g, &findingServer{server: &server{Service: s}})
 }
 

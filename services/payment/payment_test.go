@@ -372,3 +372,65 @@ func TestOwn(t *testing.T) {
 		t.Errorf("an order past its time still says where to pay: %v %v", got, err)
 	}
 }
+
+// A provider that is silent for a day: nothing is taken for failed, and once it
+// speaks everything is known within five minutes, at twenty calls a second.
+// money.md O7 and goal M7, whose 5,000 payments need 250 s at this pace.
+func TestOutageOfADay(t *testing.T) {
+	r := newRig(t)
+	const orders = 40
+	for i := range orders {
+		p := r.open(someOrder())
+		if i%4 != 0 {
+			r.bank.settle(p.MerchantOrderID, "COMPLETED")
+		}
+	}
+	silent := make([]reply, 100_000)
+	for i := range silent {
+		silent[i] = 503
+	}
+	r.bank.next("status", silent...)
+	r.advance(firstPoll)
+	for range 24 * 4 {
+		for {
+			n, err := r.pollBatch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+		}
+		r.advance(15 * time.Minute)
+	}
+	if n := r.number(`SELECT count(*) FROM payment.payment WHERE state <> 'PENDING' OR needs_review`); n != 0 {
+		t.Fatalf("%d payments were judged without their provider", n)
+	}
+	r.bank.do(func() {
+		r.bank.answer["status"] = nil
+		for _, o := range r.bank.orders {
+			if o.State == "PENDING" {
+				o.State, o.ErrorCode = "FAILED", "ORDER_EXPIRED"
+			}
+		}
+	})
+	r.until("everything is known", func() bool { // the breaker goes by its own clock
+		r.advance(outagePause)
+		for n := 1; n > 0; {
+			var err error
+			if n, err = r.pollBatch(t.Context()); err != nil || n > pollsAtOnce {
+				t.Fatalf("%d calls in a round, %v", n, err)
+			}
+		}
+		return r.number(`SELECT count(*) FROM payment.payment WHERE state = 'PENDING'`) == 0
+	})
+	if n := r.number(`SELECT count(*) FROM payment.payment WHERE state = 'SUCCEEDED'`); n != orders*3/4 {
+		t.Errorf("%d succeeded, want %d", n, orders*3/4)
+	}
+	if n := r.number(`SELECT count(*) FROM payment.payment WHERE state = 'EXPIRED'`); n != orders/4 {
+		t.Errorf("%d expired, want %d", n, orders/4)
+	}
+	if pace := time.Second / lookAround * pollsAtOnce; pace > 20 {
+		t.Errorf("%d calls a second", pace)
+	}
+}

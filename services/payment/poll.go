@@ -18,6 +18,7 @@ const (
 	pollsAtOnce  = 4 // each 200 ms at most: 20 calls a second after an outage
 	expiryMargin = 10 * time.Minute
 	pollingEnds  = 72 * time.Hour
+	outagePause  = 30 * time.Second // of a provider that does not answer: the pace, not the pause, spares it
 )
 
 // schedule is PhonePe's table: how often to ask until so long after opening.
@@ -90,6 +91,9 @@ func (s *Service) pollOne(ctx context.Context, a attempt) error {
 		}
 		zerolog.Ctx(ctx).Error().Stringer("payment_id", a.PaymentID).Msg("payment undecided for days, a person must look")
 		return errors.Join(asked, s.setPoll(ctx, a.MerchantOrderID, nil))
+	}
+	if asked != nil {
+		pause = min(pause, outagePause)
 	}
 	at := s.now().Add(pause)
 	return errors.Join(asked, s.setPoll(ctx, a.MerchantOrderID, &at))
