@@ -116,7 +116,7 @@ func TestAddressLimit(t *testing.T) {
 	wantKind(t, "another /64", err, fail.InvalidCredentials)
 }
 
-// TestParallelLogins: fifty right ones pass, and of many wrong ones only ten
+// TestParallelLogins: identity.md row 28. Fifty right ones pass, and of many wrong ones only ten
 // are tried.
 func TestParallelLogins(t *testing.T) {
 	b := newBench(t)

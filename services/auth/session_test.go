@@ -18,7 +18,7 @@ import (
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 
-// TestRefreshTogether: thirty-two tabs get one successor.
+// TestRefreshTogether: identity.md row 1. Thirty-two tabs get one successor.
 func TestRefreshTogether(t *testing.T) {
 	b := newBench(t)
 	g := b.mustJoin("asha@example.com")
