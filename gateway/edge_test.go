@@ -56,6 +56,7 @@ func TestEveryRouteCallsItsRPC(t *testing.T) {
 	}
 }
 
+// identity.md rows 56 and 57: no header of a client is metadata of a service.
 func TestCallerOfServicesIsTheEdgesWord(t *testing.T) {
 	h := newHarness(t)
 	hostile := []string{

@@ -83,7 +83,7 @@ func registrations() []registration {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))
 			},
 		},
-	}...)
+	})
 }
 
 // transcode adds the routes of every public service to the table. grpc-gateway

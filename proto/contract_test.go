@@ -160,6 +160,28 @@ func TestEveryRequestFieldIsBounded(t *testing.T) {
 	methods(t, func(m protoreflect.MethodDescriptor, _ *authzv1.Rule) { walk(m.Input()) })
 }
 
+// TestPasswordsAreShort: no request brings a password of a megabyte to where it
+// would be hashed. identity.md row 35
+func TestPasswordsAreShort(t *testing.T) {
+	seen := 0
+	methods(t, func(m protoreflect.MethodDescriptor, _ *authzv1.Rule) {
+		for i := range m.Input().Fields().Len() {
+			f := m.Input().Fields().Get(i)
+			if !strings.HasSuffix(string(f.Name()), "password") || f.Kind() != protoreflect.StringKind {
+				continue
+			}
+			seen++
+			r, _ := proto.GetExtension(f.Options(), validate.E_Field).(*validate.FieldRules)
+			if n := r.GetString().GetMaxLen(); n == 0 || n > 1024 {
+				t.Errorf("%s: at most %d characters, want a bound of 1024 or less", f.FullName(), n)
+			}
+		}
+	})
+	if seen < 6 {
+		t.Errorf("%d passwords in all the requests", seen)
+	}
+}
+
 func TestReasonsAreTheContracts(t *testing.T) {
 	want := strings.Fields(reasons + " " + extensions)
 	var got []string

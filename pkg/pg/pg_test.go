@@ -196,6 +196,7 @@ func TestBackendKilled(t *testing.T) {
 }
 
 func TestWrongAddress(t *testing.T) {
+	// identity.md row 60: no setting brings the simple protocol back.
 	for _, c := range []pg.Config{{URL: "postgres://%zz"}, {URL: "postgres://a@b/c", ExecMode: "simple_protocol"}} {
 		if db, err := pg.Open(t.Context(), c); err == nil {
 			db.Close()

@@ -161,7 +161,8 @@ func TestDamagedAPIKey(t *testing.T) {
 	}
 }
 
-// TestDeadKeys: whatever is taken away, the key does not open. identity.md row 15
+// TestDeadKeys: whatever is taken away, the key is exchanged for nothing.
+// identity.md rows 15 and 20
 func TestDeadKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -166,7 +166,8 @@ func TestImpersonationEnds(t *testing.T) {
 	}
 }
 
-// TestImpersonationNeedsALiveSession: whoever has just signed out opens nothing.
+// TestImpersonationNeedsALiveSession: whoever has just signed out opens nothing
+// with the token he still has. identity.md row 20
 func TestImpersonationNeedsALiveSession(t *testing.T) {
 	s := newStaff(t)
 	op := s.by(s.root)

@@ -101,6 +101,27 @@ func TestLockout(t *testing.T) {
 	b.mustLogin("asha@example.com")
 }
 
+// TestPolicyIsNoFailure: whoever is right and refused all the same has not
+// guessed. identity.md row 29
+func TestPolicyIsNoFailure(t *testing.T) {
+	b := newBench(t)
+	b.mustJoin("asha@example.com")
+	b.exec(`UPDATE auth.account SET state = 'SUSPENDED'`)
+	b.mustRegister("new@example.com")
+	for range forAccount.limit + 1 {
+		_, err := b.tryLogin("asha@example.com", goodPassword)
+		wantKind(t, "suspended", err, fail.AccountSuspended)
+		_, err = b.tryLogin("new@example.com", goodPassword)
+		wantKind(t, "unverified", err, fail.EmailNotVerified)
+	}
+	b.exec(`UPDATE auth.account SET state = 'ACTIVE'`)
+	for range forAccount.limit - 1 {
+		_, err := b.tryLogin("asha@example.com", "wrong")
+		wantKind(t, "wrong", err, fail.InvalidCredentials)
+	}
+	b.mustLogin("asha@example.com")
+}
+
 // TestAddressLimit stops one address from trying many accounts.
 func TestAddressLimit(t *testing.T) {
 	b := newBench(t)
@@ -116,7 +137,7 @@ func TestAddressLimit(t *testing.T) {
 	wantKind(t, "another /64", err, fail.InvalidCredentials)
 }
 
-// TestParallelLogins: fifty right ones pass, and of many wrong ones only ten
+// TestParallelLogins: identity.md row 28. Fifty right ones pass, and of many wrong ones only ten
 // are tried.
 func TestParallelLogins(t *testing.T) {
 	b := newBench(t)

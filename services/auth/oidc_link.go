@@ -90,8 +90,8 @@ func (s *Service) lockedByEmail(ctx context.Context, tx pg.Tx, email string) (ac
 }
 
 // reclaim gives an account whose address was never proved to whoever proves it
-// now. All that the one before put there is gone: password, factors, sessions,
-// keys, identities, phone and his word about the terms.
+// now. All that the one before put there is gone: password, factors, sessions and
+// what he opened from them, keys, identities, phone and his word about the terms.
 func (s *Service) reclaim(ctx context.Context, tx pg.Tx, acc account, c *token.Caller, now time.Time) (account, []authzEvent, error) {
 	if _, err := s.endSessions(ctx, tx, acc.ID, "the address was proved by another", now); err != nil {
 		return acc, nil, err
@@ -107,6 +107,11 @@ func (s *Service) reclaim(ctx context.Context, tx pg.Tx, acc account, c *token.C
 	if err != nil {
 		return acc, nil, err
 	}
+	more, err := s.endImpersonations(ctx, tx, acc.ID, uuid.Nil, uuid.Nil, c, now)
+	if err != nil {
+		return acc, nil, err
+	}
+	news = append(news, more...)
 	if err := s.outbox.Append(ctx, tx, accountChanged(acc, now)); err != nil {
 		return acc, nil, err
 	}

@@ -206,6 +206,33 @@ func TestPreRegistered(t *testing.T) {
 	}
 }
 
+// TestReclaimEndsImpersonations: what the one before opened as others ends with
+// his own sessions. identity.md row 38
+func TestReclaimEndsImpersonations(t *testing.T) {
+	s := newStaff(t)
+	r, err := s.impersonate(s.by(s.root), s.asha)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acting := someone(s.as(r.GetAccessToken())).SessionID
+	s.exec(`UPDATE auth.account SET email_verified_at = NULL WHERE id = $1`, s.root)
+	if _, err := s.welcome(s.visitor(), s.identity("root@example.com", true), someone(s.visitor())); err != nil {
+		t.Fatal(err)
+	}
+	if x, _, err := s.session(t.Context(), s.db.Pool, acting); err != nil || x.RevokedAt == nil {
+		t.Errorf("the session as another: %+v, %v", x, err)
+	}
+	if n := s.count(`SELECT count(*) FROM auth.authz_event WHERE kind = 'SESSION_REVOKED' AND key = $1`, acting); n != 1 {
+		t.Errorf("%d events for the edges, want 1", n)
+	}
+	if acts := s.acts("impersonation.ended"); len(acts) != 1 {
+		t.Errorf("recorded %v", acts)
+	}
+	if _, err := s.tryRefresh(s.refresh); err != nil {
+		t.Errorf("the person's own session: %v", err)
+	}
+}
+
 // TestLinking is who gets which account. identity.md rows 38 and 39
 func TestLinking(t *testing.T) {
 	for _, tt := range []struct {

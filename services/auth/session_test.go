@@ -18,7 +18,7 @@ import (
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 
-// TestRefreshTogether: thirty-two tabs get one successor.
+// TestRefreshTogether: identity.md row 1. Thirty-two tabs get one successor.
 func TestRefreshTogether(t *testing.T) {
 	b := newBench(t)
 	g := b.mustJoin("asha@example.com")
@@ -38,6 +38,25 @@ func TestRefreshTogether(t *testing.T) {
 	if _, err := b.tryRefresh(g.GetRefreshToken()); err != nil {
 		t.Errorf("at the end of the grace: %v", err)
 	}
+}
+
+// TestReuseAtOneInstant: the clock stands, and the token before the last is old
+// all the same. identity.md row 3
+func TestReuseAtOneInstant(t *testing.T) {
+	b := newBench(t)
+	first := b.mustJoin("asha@example.com")
+	next := first.GetRefreshToken()
+	for range 2 {
+		r, err := b.tryRefresh(next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next = r.GetRefreshToken()
+	}
+	_, err := b.tryRefresh(first.GetRefreshToken())
+	wantKind(t, "two behind", err, fail.RefreshReused)
+	_, err = b.tryRefresh(next)
+	wantKind(t, "the current one then", err, fail.InvalidRefreshToken)
 }
 
 // TestLifeIsToldWhole: minting takes a moment, which the client is not charged.
@@ -197,6 +216,39 @@ func TestLogout(t *testing.T) {
 	b.clock.pass(17 * time.Minute)
 	if page, err := b.inside.ListAuthzEvents(t.Context(), &authv1.ListAuthzEventsRequest{}); err != nil || len(page.GetEvents()) != 0 {
 		t.Errorf("expired authz events: %v, %v", page, err)
+	}
+}
+
+// TestLogoutFails: a revocation the database refuses is told as failed, and the
+// session is listed and lives on. identity.md row 19
+func TestLogoutFails(t *testing.T) {
+	b := newBench(t)
+	g := b.mustJoin("asha@example.com")
+	ctx := b.as(g.GetAccessToken())
+	sid := id.Format("ses", someone(ctx).SessionID)
+	b.exec(`CREATE FUNCTION auth.broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'disk full'; END $$`)
+	for _, table := range []string{"session", "authz_event"} {
+		b.exec(`CREATE TRIGGER broken BEFORE INSERT OR UPDATE ON auth.` + table + ` FOR EACH ROW EXECUTE FUNCTION auth.broken()`)
+		for name, call := range map[string]func() error{
+			"logout":        func() error { _, err := b.pub.Logout(ctx, &authv1.LogoutRequest{}); return err },
+			"logout of all": func() error { _, err := b.pub.LogoutAll(ctx, &authv1.LogoutAllRequest{}); return err },
+			"revoke":        func() error { _, err := b.pub.RevokeSession(ctx, &authv1.RevokeSessionRequest{Id: sid}); return err },
+		} {
+			if err := call(); err == nil || fail.Is(err, fail.NotFound) {
+				t.Errorf("%s without %s: got %v", name, table, err)
+			}
+		}
+		b.exec(`DROP TRIGGER broken ON auth.` + table)
+	}
+	list, err := b.pub.ListSessions(ctx, &authv1.ListSessionsRequest{})
+	if err != nil || list.GetTotalSize() != 1 {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	if n := b.count(`SELECT count(*) FROM auth.authz_event`); n != 0 {
+		t.Errorf("%d events for the edges", n)
+	}
+	if _, err := b.tryRefresh(g.GetRefreshToken()); err != nil {
+		t.Errorf("the session: %v", err)
 	}
 }
 
