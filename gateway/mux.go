@@ -216,6 +216,12 @@ func money() []registration {
 			},
 		},
 		{
+			"payment", service(paymentv1.File_manas_payment_v1_endpoint_proto, "WebhookEndpointService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return paymentv1.RegisterWebhookEndpointServiceHandlerClient(ctx, m, paymentv1.NewWebhookEndpointServiceClient(cc))
+			},
+		},
+		{
 			"payment", service(paymentv1.File_manas_payment_v1_payment_proto, "PaymentService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return paymentv1.RegisterPaymentServiceHandlerClient(ctx, m, paymentv1.NewPaymentServiceClient(cc))

@@ -4,9 +4,12 @@
 package payment
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,6 +46,8 @@ type Config struct {
 	SandboxSecret    string `desc:"signs the sandbox dialect; empty refuses it"    env:"SANDBOX_WEBHOOK_SECRET"     secret:"true"`
 	PublicURL        string `desc:"where customers come back to"                   env:"PUBLIC_URL"                 envDefault:"http://localhost:5001"`
 	PageTokenSecret  string `desc:"seals page tokens, at least 32 characters"      env:"PAGE_TOKEN_SECRET,required" secret:"true"`
+	WebhookSecretKey string `desc:"at least 32 characters; seals the secrets of organizations' endpoints; PAGE_TOKEN_SECRET if empty" env:"WEBHOOK_SECRET_KEY" secret:"true"`
+	UserAddr         string `desc:"gRPC address of user, who knows organizations; without it they have no webhooks" env:"USER_ADDR"`
 	SubscriptionAddr string `desc:"gRPC address of subscription"                   env:"SUBSCRIPTION_ADDR,required"`
 	RefundApproval   int64  `desc:"refunds above so many paise need a second administrator" env:"REFUND_APPROVAL_MINOR"          envDefault:"500000"`
 	SettlementURL    string `desc:"where a day's settlement file is, with {provider} and {date} in it; empty has none compared" env:"SETTLEMENT_URL"`
@@ -64,6 +69,9 @@ type PhonePe struct {
 // Validate refuses what would fail only when money is at stake.
 func (c Config) Validate() error {
 	errs := []error{c.validateProviders()}
+	if c.WebhookSecretKey != "" && len(c.WebhookSecretKey) < 32 {
+		errs = append(errs, errors.New("WEBHOOK_SECRET_KEY: at least 32 characters"))
+	}
 	if len(c.PageTokenSecret) < 32 {
 		errs = append(errs, errors.New("PAGE_TOKEN_SECRET: at least 32 characters"))
 	}
@@ -117,6 +125,12 @@ type Service struct {
 	nextLook    time.Time // likewise
 	shop        shopPeer  // knows what things cost
 
+	organizations  organizationPeer
+	sealer         sealer
+	rand           io.Reader
+	outgoingClient *http.Client
+	checkURL       func(string) error // of an organization's endpoint
+
 	approvalAbove int64 // paise; a larger refund needs two administrators
 
 	sweeps    sweepMetrics
@@ -165,6 +179,13 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	}
 	s := New(c, db, p.IDs, p.Now)
 	s.shop = newShopPeer(subscription)
+	if c.UserAddr != "" {
+		user, err := rpc.Dial(p, "user", c.UserAddr)
+		if err != nil {
+			return fmt.Errorf("dial user: %w", err)
+		}
+		s.organizations = newOrganizationPeer(user)
+	}
 	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity, s.sweeps.violations, s.sweeps.finished} {
 		if err := p.Registry.Register(m); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -184,6 +205,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("confirm", s.confirm)
 	p.Go("poll", s.poll)
 	p.Go("refunds", s.refunds)
+	p.Go("outgoing", s.outgoing)
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("sweep-keys", keys.Sweep)
 	p.Go("reconcile", s.reconcile)
@@ -203,6 +225,8 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 		providers: c.offered(now, m), dialects: c.dialects(now),
 	}
 	s.approvalAbove = c.RefundApproval
+	s.outgoingClient, s.checkURL, s.rand = newOutgoingClient(public), checkAddress, rand.Reader
+	s.sealer = newSealer(cmp.Or(c.WebhookSecretKey, c.PageTokenSecret))
 	s.sweeps = newSweepMetrics()
 	s.settlements = s.settlers(c.SettlementURL, &http.Client{Timeout: settlementLimit})
 	return s

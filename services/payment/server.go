@@ -23,6 +23,7 @@ func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterPaymentInternalServiceServer(g, &internalServer{Service: s})
 	paymentv1.RegisterRefundServiceServer(g, &refundServer{publicServer: &publicServer{Service: s}})
 	paymentv1.RegisterRefundInternalServiceServer(g, &refundInternalServer{Service: s})
+	paymentv1.RegisterWebhookEndpointServiceServer(g, &endpointServer{Service: s})
 	s.listen(g)
 	paymentv1.RegisterFindingInternalServiceServer(g, &findingServer{Service: s})
 	paymentv1.RegisterWebhookEventInternalServiceServer(g, &webhookServer{Service: s})

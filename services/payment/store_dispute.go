@@ -85,6 +85,11 @@ func (s *Service) applyDispute(ctx context.Context, said saidOfDispute, from ori
 		if err := s.settleEvent(ctx, tx, from.event, eventProcessed, ""); err != nil {
 			return err
 		}
+		if len(events) > 0 {
+			if err := s.tellOrganizations(ctx, tx, p, tellDisputed, now); err != nil {
+				return err
+			}
+		}
 		return s.outbox.Append(ctx, tx, events...) //nolint:wrapcheck // its own words
 	})
 	if err != nil {

@@ -116,6 +116,9 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, p payment, v verdict, f f
 		}
 		events = append(events, auditPosted(ctx, p, *booked, now))
 	}
+	if err := s.tellOrganizations(ctx, tx, p, told(before, p.State), now); err != nil {
+		return err
+	}
 	if err := s.followMandate(ctx, tx, p, from, now); err != nil {
 		return err
 	}

@@ -474,11 +474,20 @@ func (s *Service) moveRefundIn(ctx context.Context, tx pgx.Tx, p payment, r refu
 	if r.State == refundDead {
 		action = "payment.refund_failed"
 	}
-	events := []outbox.Event{auditRefundMoved(ctx, action, p, r, before.State, was, from, now)}
-	if refunded != 0 {
-		events = append(events, stateChanged(p, now))
+	moved := auditRefundMoved(ctx, action, p, r, before.State, was, from, now)
+	if refunded == 0 {
+		return s.outbox.Append(ctx, tx, moved) //nolint:wrapcheck // its own words
 	}
-	return s.outbox.Append(ctx, tx, events...) //nolint:wrapcheck // its own words
+	return s.announce(ctx, tx, p, was, moved, now)
+}
+
+// announce tells of money that went back, or came again: the audit, subscription
+// and the payer's organizations.
+func (s *Service) announce(ctx context.Context, tx pgx.Tx, p payment, was factstate.State, moved outbox.Event, now time.Time) error {
+	if err := s.tellOrganizations(ctx, tx, p, told(was, p.State), now); err != nil {
+		return err
+	}
+	return s.outbox.Append(ctx, tx, moved, stateChanged(p, now)) //nolint:wrapcheck // its own words
 }
 
 const parkRefund = `UPDATE payment.refund SET next_poll_at = NULL, lease_until = NULL, updated_at = @now WHERE id = @id`

@@ -22,6 +22,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterPreferencesServiceServer(g, &preferencesServer{Service: s})
 	userv1.RegisterConsentServiceServer(g, &consentServer{Service: s})
 	userv1.RegisterOrganizationServiceServer(g, &orgServer{Service: s})
+	userv1.RegisterMembershipInternalServiceServer(g, &membershipServer{Service: s})
 	userv1.RegisterTherapistServiceServer(g, &therapistServer{Service: s})
 	userv1.RegisterAdminTherapistServiceServer(g, &adminTherapistServer{Service: s})
 	userv1.RegisterDataRequestServiceServer(g, &dataRequestServer{Service: s})

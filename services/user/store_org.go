@@ -188,3 +188,19 @@ func (s *Service) members(ctx context.Context, orgID uuid.UUID, after cursor, li
 	})
 	return rows, n, err
 }
+
+type membership struct {
+	Role    string
+	PayerID uuid.UUID
+}
+
+const selectMembership = `
+SELECT m.role, o.payer_id
+  FROM users.org_member AS m
+  JOIN users.organization AS o ON o.id = m.org_id
+ WHERE m.org_id = @org_id AND m.user_id = @user_id AND o.deleted_at IS NULL`
+
+// membership is what a person is in an organization, and who pays for it.
+func (s *Service) membership(ctx context.Context, orgID, userID uuid.UUID) (membership, bool, error) {
+	return first[membership](ctx, s.db.Pool, "read a membership", selectMembership, args{"org_id": orgID, "user_id": userID})
+}

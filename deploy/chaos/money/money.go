@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/manas360/platform/deploy/dev/stack"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
@@ -55,6 +57,7 @@ type run struct {
 	Config
 
 	giveBack GiveBack
+	approve  func(ctx context.Context, refundID uuid.UUID) error
 	regrets  sync.WaitGroup
 	asked    atomic.Int64
 
@@ -177,7 +180,7 @@ func (r *run) calm(ctx context.Context) error {
 	if err := r.revive(ctx); err != nil {
 		return err
 	}
-	return r.bank.behave(ctx)
+	return errors.Join(r.bank.behave(ctx), r.approveAll(ctx))
 }
 
 // draws is a source of its own for each purpose, so that one does not move another's.

@@ -134,3 +134,16 @@ func (r *run) books(ctx context.Context) (b books, err error) {
 	}
 	return b, nil
 }
+
+// waiting are refunds that need a second administrator.
+func (r *run) waiting(ctx context.Context) (ids []uuid.UUID, err error) {
+	err = r.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `SELECT id FROM payment.refund WHERE state = 'REQUESTED' LIMIT 100`)
+		if err != nil {
+			return err //nolint:wrapcheck // the caller says what it was for
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		return err //nolint:wrapcheck // the caller says what it was for
+	})
+	return ids, err
+}
