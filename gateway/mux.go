@@ -106,6 +106,12 @@ func registrations() []registration {
 				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))
 			},
 		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_payout_proto, "AdminPayoutService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminPayoutServiceHandlerClient(ctx, m, adminv1.NewAdminPayoutServiceClient(cc))
+			},
+		},
 	}...)
 }
 

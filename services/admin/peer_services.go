@@ -29,6 +29,7 @@ type peers struct {
 	payment      paymentv1.PaymentInternalServiceClient
 	findings     paymentv1.FindingInternalServiceClient
 	refunds      paymentv1.RefundInternalServiceClient
+	ledger       paymentv1.LedgerInternalServiceClient
 }
 
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
@@ -40,6 +41,7 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		payment:      paymentv1.NewPaymentInternalServiceClient(payment),
 		findings:     paymentv1.NewFindingInternalServiceClient(payment),
 		refunds:      paymentv1.NewRefundInternalServiceClient(payment),
+		ledger:       paymentv1.NewLedgerInternalServiceClient(payment),
 	}
 }
 
