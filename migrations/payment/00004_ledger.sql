@@ -135,19 +135,19 @@ CREATE TRIGGER only_append BEFORE UPDATE OR DELETE OR TRUNCATE ON payment.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION payment.only_append();
 CREATE TRIGGER only_append BEFORE UPDATE OR DELETE OR TRUNCATE ON payment.payout_item
     FOR EACH STATEMENT EXECUTE FUNCTION payment.only_append();
+CREATE TRIGGER only_append BEFORE UPDATE OR DELETE OR TRUNCATE ON payment.account
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.only_append();
 CREATE TRIGGER only_append BEFORE UPDATE OR DELETE OR TRUNCATE ON payment.split_rule
     FOR EACH STATEMENT EXECUTE FUNCTION payment.only_append();
 
--- Nor may the service try. The tables are the migrating user's, so it cannot
--- take the triggers away either.
+-- Nor may the service try; bootstrap.sql says so again after its grants. The
+-- tables are the migrating user's, so it cannot take the triggers away either.
 -- +goose StatementBegin
 DO $$
 BEGIN
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'manas_payment') THEN
         REVOKE UPDATE, DELETE ON payment.account, payment.journal, payment.posting, payment.journal_seal, payment.ledger_seal,
-            payment.payout_item FROM manas_payment;
-        REVOKE INSERT, UPDATE, DELETE ON payment.split_rule FROM manas_payment;
-        REVOKE DELETE ON payment.payout, payment.payee FROM manas_payment;
+            payment.payout_item, payment.split_rule FROM manas_payment;
     END IF;
 END
 $$;
@@ -163,5 +163,6 @@ DROP TABLE payment.payout_item;
 DROP TABLE payment.payout;
 DROP FUNCTION payment.payout_adds_up();
 DROP TABLE payment.payee;
+DROP TRIGGER only_append ON payment.account;
 ALTER TABLE payment.payment DROP COLUMN split_rule, DROP COLUMN beneficiary_id;
 DROP TABLE payment.split_rule;

@@ -22,11 +22,13 @@ const selectHead = `SELECT seq, hash FROM payment.journal_seal ORDER BY seq DESC
 const entryColumns = `
 SELECT j.id, j.ref, j.kind, j.payment_id, j.occurred_at, j.posted_at,
        coalesce((SELECT array_agg(ROW(o.seq, o.account, o.amount_minor, o.currency) ORDER BY o.seq)
-                   FROM payment.posting o WHERE o.journal_id = j.id), '{}') AS lines`
+                   FROM payment.posting o WHERE o.journal_id = j.id), '{}') AS lines,
+       coalesce(c.seq, 0), c.prev_hash, c.hash
+  FROM payment.journal j
+  LEFT JOIN payment.journal_seal c ON c.journal_id = j.id`
 
 const selectUnsealed = entryColumns + `
-  FROM (SELECT journal_id FROM payment.journal_unsealed ORDER BY posted_at, journal_id LIMIT @limit) u
-  JOIN payment.journal j ON j.id = u.journal_id
+ WHERE j.id IN (SELECT journal_id FROM payment.journal_unsealed ORDER BY posted_at, journal_id LIMIT @limit)
  ORDER BY j.posted_at, j.id`
 
 const insertSeal = `
@@ -49,7 +51,7 @@ func (s *Service) seal(ctx context.Context, limit int) (n int, err error) {
 			return err
 		}
 		before := seq
-		entries, err := s.entries(ctx, tx, selectUnsealed, pgx.StrictNamedArgs{"limit": limit}, false)
+		entries, err := s.entries(ctx, tx, selectUnsealed, pgx.StrictNamedArgs{"limit": limit})
 		if err != nil || len(entries) == 0 {
 			return err
 		}
@@ -157,9 +159,7 @@ func (s *Service) measureUnsealed(ctx context.Context) error {
 	return nil
 }
 
-const selectChain = entryColumns + `, c.seq, c.prev_hash, c.hash
-  FROM payment.journal_seal c
-  JOIN payment.journal j ON j.id = c.journal_id
+const selectChain = entryColumns + `
  WHERE c.seq > @after
  ORDER BY c.seq
  LIMIT @limit`
@@ -195,10 +195,14 @@ type keptBalance struct {
 
 // verify goes through the chain from its beginning, makes every hash anew and
 // compares the balances kept on the way.
-func (s *Service) verify(ctx context.Context) (v verdictOfChain, err error) {
+func (s *Service) verify(ctx context.Context) (verdictOfChain, error) {
+	return s.verifyOn(ctx, s.db.Pool)
+}
+
+func (s *Service) verifyOn(ctx context.Context, q pg.Querier) (v verdictOfChain, err error) {
 	running := map[balanceKey]int64{}
 	for after := int64(0); ; {
-		batch, err := s.entries(ctx, s.db.Pool, selectChain, pgx.StrictNamedArgs{"after": after, "limit": verifyBatch}, true)
+		batch, err := s.entries(ctx, q, selectChain, pgx.StrictNamedArgs{"after": after, "limit": verifyBatch})
 		if err != nil {
 			return v, err
 		}
@@ -206,7 +210,7 @@ func (s *Service) verify(ctx context.Context) (v verdictOfChain, err error) {
 			break
 		}
 		to := batch[len(batch)-1].Seq
-		kept, err := all[keptBalance](ctx, s.db.Pool, selectKeptBalances, pgx.StrictNamedArgs{"after": after, "to": to})
+		kept, err := all[keptBalance](ctx, q, selectKeptBalances, pgx.StrictNamedArgs{"after": after, "to": to})
 		if err != nil {
 			return v, err
 		}
@@ -221,7 +225,7 @@ func (s *Service) verify(ctx context.Context) (v verdictOfChain, err error) {
 		}
 		after = to
 	}
-	strays, err := all[struct{ Problem string }](ctx, s.db.Pool, selectStrays, pgx.StrictNamedArgs{})
+	strays, err := all[struct{ Problem string }](ctx, q, selectStrays, pgx.StrictNamedArgs{})
 	if err != nil {
 		return v, err
 	}
@@ -232,17 +236,13 @@ func (s *Service) verify(ctx context.Context) (v verdictOfChain, err error) {
 }
 
 // entries reads journals with their lines, and with their seals if they have them.
-func (s *Service) entries(ctx context.Context, q pg.Querier, sql string, args pgx.StrictNamedArgs, withSeal bool) ([]sealed, error) {
+func (s *Service) entries(ctx context.Context, q pg.Querier, sql string, args pgx.StrictNamedArgs) ([]sealed, error) {
 	rows, err := q.Query(ctx, sql, args)
 	if err != nil {
 		return nil, pg.Err(fmt.Errorf("query journals: %w", err))
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e sealed, err error) {
-		to := []any{&e.ID, &e.Ref, &e.Kind, &e.PaymentID, &e.OccurredAt, &e.PostedAt, &e.Lines}
-		if withSeal {
-			to = append(to, &e.Seq, &e.PrevHash, &e.Hash)
-		}
-		return e, row.Scan(to...)
+		return e, row.Scan(&e.ID, &e.Ref, &e.Kind, &e.PaymentID, &e.OccurredAt, &e.PostedAt, &e.Lines, &e.Seq, &e.PrevHash, &e.Hash)
 	})
 	if err != nil {
 		return nil, pg.Err(fmt.Errorf("read journals: %w", err))
@@ -262,7 +262,7 @@ func (s *Service) export(ctx context.Context, after int64, limit int) (text []by
 		}
 		text = ledger.AppendAccounts(text, accounts)
 	}
-	batch, err := s.entries(ctx, s.db.Pool, selectChain, pgx.StrictNamedArgs{"after": after, "limit": limit + 1}, true)
+	batch, err := s.entries(ctx, s.db.Pool, selectChain, pgx.StrictNamedArgs{"after": after, "limit": limit + 1})
 	if err != nil {
 		return nil, 0, false, err
 	}

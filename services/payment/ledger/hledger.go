@@ -15,16 +15,16 @@ type Account struct {
 	Kind string // asset, liability, income or expense
 }
 
+// types are hledger's names of the kinds.
+var types = map[string]string{"asset": "Asset", "liability": "Liability", "income": "Revenue", "expense": "Expense"}
+
 // AppendAccounts declares the chart and the currency for hledger, so that its
 // strict checks know both.
 func AppendAccounts(b []byte, accounts []Account) []byte {
 	b = append(b, "commodity 1000.00 INR\n\n"...)
 	for _, a := range accounts {
 		b = append(append(b, "account "...), accountName(a.Code)...)
-		if a.Kind != "" {
-			b = append(append(b, "  ; type: "...), strings.ToUpper(a.Kind[:1])...)
-		}
-		b = append(b, '\n')
+		b = append(append(append(b, "  ; type: "...), types[a.Kind]...), '\n')
 	}
 	return append(b, '\n')
 }
