@@ -37,7 +37,7 @@ func (s *payoutServer) RequestPayout(ctx context.Context, r *adminv1.RequestPayo
 		return nil, err
 	}
 	out, err := s.peers.ledger.RequestPayout(ctx, &paymentv1.RequestPayoutRequest{
-		BeneficiaryId: r.GetBeneficiaryId(), AmountMinor: r.AmountMinor, Reason: r.GetReason(), //nolint:protogetter // absent is all there is
+		BeneficiaryId: r.GetBeneficiaryId(), AmountMinor: r.AmountMinor, Reason: r.GetReason(),
 	})
 	if err != nil {
 		return nil, err

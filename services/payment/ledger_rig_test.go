@@ -112,6 +112,9 @@ func (r *rig) replayed() map[balanceKey]int64 {
 		}
 		out[k] = n
 	}
+	if err := rows.Err(); err != nil {
+		r.t.Fatal(err)
+	}
 	return out
 }
 

@@ -216,7 +216,7 @@ func TestDebtIsCarriedForward(t *testing.T) {
 	r.does(ctx, t, p.ID, checker, rejecting)
 }
 
-// money.md B28: what there is is read under the lock, not before it.
+// money.md B28: the balance is read under the lock, not before it.
 func TestB28TwoRequestsNeverShareAPaisa(t *testing.T) {
 	r := newRig(t)
 	ctx, b, maker, checker := t.Context(), uuid.New(), uuid.New(), uuid.New()
@@ -330,7 +330,8 @@ func TestPick(t *testing.T) {
 		{0, []payoutItem{{b, -3_000}, {a, 8_000}, {c, 9_000}}},
 		{14_000, []payoutItem{{b, -3_000}, {a, 8_000}, {c, 9_000}}},
 		{10_000, []payoutItem{{b, -3_000}, {a, 8_000}, {c, 5_000}}},
-		{14_001, nil}, {9_999, nil},
+		{14_001, nil},
+		{9_999, nil},
 	} {
 		got, sum, err := pick(open, tt.amount)
 		if d := cmp.Diff(tt.want, got); d != "" || (err == nil) != (tt.want != nil) || sum != total(tt.want) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/rpc"

@@ -58,7 +58,7 @@ const insertItem = `
 INSERT INTO payment.payout_item (payout_id, payment_id, amount_minor)
 VALUES (@payout_id, @payment_id, @amount_minor)`
 
-// requestPayout reserves what a payout takes. What there is is read under the
+// requestPayout reserves what a payout takes. The balance is read under the
 // payee's lock: two requests never see the same paisa. amount 0 is all.
 func (s *Service) requestPayout(ctx context.Context, by, beneficiary uuid.UUID, amount int64, reason string) (p payout, err error) {
 	if by == beneficiary {

@@ -56,7 +56,7 @@ Flags:
 // settings are where auth and payment are and who asks.
 type settings struct {
 	data, auth, payment, cert, key, ca string
-	operator, reason          string
+	operator, reason                   string
 }
 
 var errUsage = errors.New("usage")
