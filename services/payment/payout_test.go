@@ -91,8 +91,12 @@ func TestRelease(t *testing.T) {
 		flagged.ID, string(factstate.Refunded)); err != nil {
 		t.Fatal(err)
 	}
+	disputed := r.sold(b, "", 100_000, 0)
+	if _, err := r.db.Pool.Exec(t.Context(), `UPDATE payment.payment SET disputed = true WHERE id = $1`, disputed.ID); err != nil {
+		t.Fatal(err)
+	}
 	for name, paymentID := range map[string]uuid.UUID{
-		"given back": back.ID, "nobody's": nobody.ID, "unpaid": r.open(unpaid).ID, "refunded": flagged.ID,
+		"given back": back.ID, "nobody's": nobody.ID, "unpaid": r.open(unpaid).ID, "refunded": flagged.ID, "disputed": disputed.ID,
 	} {
 		if n, _, err := r.releaseEarnings(t.Context(), paymentID); !fail.Is(err, fail.Conflict) {
 			t.Errorf("%s: released %d, %v", name, n, err)
@@ -347,5 +351,41 @@ func TestPick(t *testing.T) {
 	}
 	if _, _, err := pick(many, (mostItems+1)*1_000); !fail.Is(err, fail.InvalidArgument) {
 		t.Errorf("more payments than a payout has: %v", err)
+	}
+}
+
+// A refund takes from the beneficiary's share what it takes of the whole, before
+// the service was delivered and after.
+func TestRefundTakesTheShareBack(t *testing.T) {
+	r := newRig(t)
+	b := uuid.New()
+	paid := func() payment {
+		in := someOrder()
+		in.Purpose, in.BeneficiaryID = "session", &b
+		in.TaxableMinor, in.IGSTMinor, in.AmountMinor = 100_000, 18_000, 118_000
+		p := r.open(in)
+		r.bank.settle(p.MerchantOrderID, "COMPLETED")
+		p, err := r.sync(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	before := paid()
+	r.mustGiveBack(before, 59_000)
+	if n, _, err := r.releaseEarnings(t.Context(), before.ID); err != nil || n != 30_000 || r.available(b) != 30_000 {
+		t.Errorf("released %d of half, %v; available %d", n, err, r.available(b))
+	}
+	after := paid()
+	if n, _, err := r.releaseEarnings(t.Context(), after.ID); err != nil || n != 60_000 {
+		t.Errorf("released %d, %v", n, err)
+	}
+	r.mustGiveBack(after, 118_000)
+	if n := r.available(b); n != 30_000 {
+		t.Errorf("available %d, want what is left of the first", n)
+	}
+	r.sealAll()
+	if v := r.verified(); len(v.problems) > 0 {
+		t.Error(v.problems)
 	}
 }

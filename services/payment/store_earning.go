@@ -93,6 +93,9 @@ func (s *Service) releaseEarnings(ctx context.Context, paymentID uuid.UUID) (amo
 		if !p.State.Paid() || p.State == factstate.Refunded {
 			return fail.New(fail.Conflict, "the payment is not paid, or was given back")
 		}
+		if p.Disputed {
+			return fail.New(fail.Conflict, "the payment is disputed")
+		}
 		err = tx.QueryRow(ctx, selectPending, pgx.StrictNamedArgs{
 			"payment_id": p.ID, "account": ledger.Pending(*p.BeneficiaryID), "currency": p.Currency,
 		}).Scan(&amount)

@@ -39,7 +39,8 @@ const (
 type LedgerInternalServiceClient interface {
 	// ReleaseEarnings books that a payment's service was delivered: the
 	// beneficiary's share may be paid out. Repeatable. Fails with NOT_FOUND,
-	// CONFLICT when the payment is not paid, was given back or has no beneficiary.
+	// CONFLICT when the payment is not paid, was given back, is disputed or has no
+	// beneficiary.
 	ReleaseEarnings(ctx context.Context, in *ReleaseEarningsRequest, opts ...grpc.CallOption) (*ReleaseEarningsResponse, error)
 	// ListPayouts answers payouts, newest first. Fails with INVALID_ARGUMENT.
 	ListPayouts(ctx context.Context, in *ListPayoutsRequest, opts ...grpc.CallOption) (*ListPayoutsResponse, error)
@@ -176,7 +177,8 @@ func (c *ledgerInternalServiceClient) VerifyLedger(ctx context.Context, in *Veri
 type LedgerInternalServiceServer interface {
 	// ReleaseEarnings books that a payment's service was delivered: the
 	// beneficiary's share may be paid out. Repeatable. Fails with NOT_FOUND,
-	// CONFLICT when the payment is not paid, was given back or has no beneficiary.
+	// CONFLICT when the payment is not paid, was given back, is disputed or has no
+	// beneficiary.
 	ReleaseEarnings(context.Context, *ReleaseEarningsRequest) (*ReleaseEarningsResponse, error)
 	// ListPayouts answers payouts, newest first. Fails with INVALID_ARGUMENT.
 	ListPayouts(context.Context, *ListPayoutsRequest) (*ListPayoutsResponse, error)
