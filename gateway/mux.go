@@ -33,7 +33,7 @@ func registrations() []registration {
 	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
 		return f.Services().ByName(name)
 	}
-	return append(append(people(), money()...), []registration{
+	return append(append(append(people(), payouts()), money()...), []registration{
 		{
 			"auth", service(authv1.File_manas_auth_v1_auth_proto, "AuthService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
@@ -106,13 +106,17 @@ func registrations() []registration {
 				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))
 			},
 		},
-		{
-			"admin", service(adminv1.File_manas_admin_v1_payout_proto, "AdminPayoutService"),
-			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
-				return adminv1.RegisterAdminPayoutServiceHandlerClient(ctx, m, adminv1.NewAdminPayoutServiceClient(cc))
-			},
-		},
 	}...)
+}
+
+// payouts is how those who earned are paid.
+func payouts() registration {
+	return registration{
+		"admin", adminv1.File_manas_admin_v1_payout_proto.Services().ByName("AdminPayoutService"),
+		func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+			return adminv1.RegisterAdminPayoutServiceHandlerClient(ctx, m, adminv1.NewAdminPayoutServiceClient(cc))
+		},
+	}
 }
 
 // transcode adds the routes of every public service to the table. grpc-gateway

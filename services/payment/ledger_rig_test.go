@@ -52,7 +52,7 @@ func (r *rig) reverse(p payment, minor int64) {
 		r.t.Fatal(err)
 	}
 	now := r.now()
-	if err := errors.Join(r.post(r.t.Context(), tx, &p.ID, j, now, now), tx.Commit(r.t.Context())); err != nil {
+	if err := errors.Join(r.enter(r.t.Context(), tx, &p.ID, j, now, now), tx.Commit(r.t.Context())); err != nil {
 		r.t.Fatal(err)
 	}
 }

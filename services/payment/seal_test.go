@@ -79,7 +79,7 @@ func TestB51BackDatedJournalIsSealedOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := pgx.BeginFunc(t.Context(), r.db.Pool, func(tx pgx.Tx) error { return r.post(t.Context(), tx, nil, j, at, at) }); err != nil {
+		if err := pgx.BeginFunc(t.Context(), r.db.Pool, func(tx pgx.Tx) error { return r.enter(t.Context(), tx, nil, j, at, at) }); err != nil {
 			t.Fatal(err)
 		}
 		r.sealAll()

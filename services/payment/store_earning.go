@@ -113,7 +113,7 @@ func (s *Service) releaseEarnings(ctx context.Context, paymentID uuid.UUID) (amo
 		if err != nil {
 			return err //nolint:wrapcheck // it says what it books
 		}
-		if err := s.post(ctx, tx, &p.ID, j, now, now); err != nil {
+		if err := s.enter(ctx, tx, &p.ID, j, now, now); err != nil {
 			return err
 		}
 		return s.outbox.Append(ctx, tx, auditReleased(ctx, p, amount, now), auditPosted(ctx, p, j, now)) //nolint:wrapcheck // its own words

@@ -166,7 +166,7 @@ func (s *Service) book(ctx context.Context, tx pgx.Tx, p payment, j ledger.Journ
 	if p.PaidAt != nil {
 		occurred = *p.PaidAt
 	}
-	return s.post(ctx, tx, &p.ID, j, occurred, now)
+	return s.enter(ctx, tx, &p.ID, j, occurred, now)
 }
 
 const insertAccount = `
@@ -174,9 +174,9 @@ INSERT INTO payment.account (code, kind, normal_side)
 VALUES (@code, 'liability', 'credit')
     ON CONFLICT (code) DO NOTHING`
 
-// post writes a journal, of a payment or of none, and the rows of persons'
+// enter writes a journal, of a payment or of none, and the rows of persons'
 // accounts that it is the first to use.
-func (s *Service) post(ctx context.Context, tx pgx.Tx, paymentID *uuid.UUID, j ledger.Journal, occurred, now time.Time) error {
+func (s *Service) enter(ctx context.Context, tx pgx.Tx, paymentID *uuid.UUID, j ledger.Journal, occurred, now time.Time) error {
 	batch := &pgx.Batch{}
 	for _, line := range j.Postings {
 		if ledger.Personal(line.Account) {

@@ -154,7 +154,7 @@ func (s *Service) actOn(ctx context.Context, payoutID uuid.UUID, a act) (p payou
 			return err
 		}
 		if booked {
-			if err := s.post(ctx, tx, nil, j, now, now); err != nil {
+			if err := s.enter(ctx, tx, nil, j, now, now); err != nil {
 				return err
 			}
 			events = append(events, auditPayoutPosted(ctx, p, j, now))
