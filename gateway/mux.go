@@ -273,6 +273,12 @@ func administration() []registration {
 			},
 		},
 		{
+			"admin", service(adminv1.File_manas_admin_v1_payout_proto, "AdminPayoutService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminPayoutServiceHandlerClient(ctx, m, adminv1.NewAdminPayoutServiceClient(cc))
+			},
+		},
+		{
 			"admin", service(adminv1.File_manas_admin_v1_finding_proto, "AdminFindingService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))

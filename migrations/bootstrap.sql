@@ -5,6 +5,7 @@ DECLARE
     pair text[];
     schema_name text;
     role_name text;
+    table_name text;
 BEGIN
     FOREACH pair SLICE 1 IN ARRAY ARRAY[
         ['auth', 'manas_auth'], ['users', 'manas_user'], ['subscription', 'manas_subscription'],
@@ -23,6 +24,13 @@ BEGIN
             EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT USAGE, SELECT ON SEQUENCES TO %I', schema_name, role_name);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', schema_name, role_name);
             EXECUTE format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', schema_name, role_name);
+            -- What only grows stays so, however often this file is run.
+            FOR table_name IN
+                SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+                 WHERE t.tgname = 'only_append' AND c.relnamespace = schema_name::regnamespace
+            LOOP
+                EXECUTE format('REVOKE UPDATE, DELETE ON %s FROM %I', table_name, role_name);
+            END LOOP;
         END IF;
         -- Here rather than at connect, where a pooler would refuse them. No
         -- query of a service runs longer; a stuck one frees its locks. A relay

@@ -147,6 +147,40 @@ func TestRolesStayAtHome(t *testing.T) {
 	}
 }
 
+// TestBooksOnlyGrow asks for what the payment service must never have, also
+// after the grants were given again.
+func TestBooksOnlyGrow(t *testing.T) {
+	dsn := database(t)
+	for range 2 {
+		if err := migrations.Bootstrap(t.Context(), dsn, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := migrations.For("payment")(t.Context(), dsn); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range []string{"journal", "posting", "journal_seal", "ledger_seal", "account", "payout_item", "split_rule"} {
+			as := "SET ROLE manas_payment; "
+			if err := try(dsn, as+"DELETE FROM payment."+table); !refused(err) {
+				t.Errorf("payment deletes from %s: %v, want a refusal", table, err)
+			}
+			if err := try(dsn, as+"TRUNCATE payment."+table); !refused(err) {
+				t.Errorf("payment empties %s: %v, want a refusal", table, err)
+			}
+			if err := try(dsn, as+"ALTER TABLE payment."+table+" DISABLE TRIGGER ALL"); !refused(err) {
+				t.Errorf("payment takes the triggers of %s away: %v, want a refusal", table, err)
+			}
+		}
+		for _, set := range []string{"journal SET kind = ''", "posting SET amount_minor = 1", "journal_seal SET seq = 1", "ledger_seal SET seq = 1"} {
+			if err := try(dsn, "SET ROLE manas_payment; UPDATE payment."+set); !refused(err) {
+				t.Errorf("payment updates %s: %v, want a refusal", set, err)
+			}
+		}
+		if err := try(dsn, "SET ROLE manas_payment; DELETE FROM payment.journal_unsealed"); err != nil {
+			t.Errorf("payment cannot take journals from the queue: %v", err)
+		}
+	}
+}
+
 // refused reports "insufficient privilege", or "not the owner", which is it too.
 func refused(err error) bool {
 	var pe *pgconn.PgError

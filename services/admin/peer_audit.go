@@ -27,6 +27,11 @@ func listed(caller *token.Caller, what string, n int, now time.Time) outbox.Even
 	return looked(caller, "admin."+what+"_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
+// payoutsListed is the event of an operator's look at payouts.
+func payoutsListed(caller *token.Caller, n int, now time.Time) outbox.Event {
+	return looked(caller, "admin.payouts_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+}
+
 // rolesListed is the event of an operator's look at what roles give.
 func rolesListed(caller *token.Caller, now time.Time) outbox.Event {
 	return looked(caller, "admin.roles_listed", nil, nil, now)

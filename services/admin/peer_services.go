@@ -30,6 +30,7 @@ type peers struct {
 	findings     paymentv1.FindingInternalServiceClient
 	refunds      paymentv1.RefundInternalServiceClient
 	webhooks     paymentv1.WebhookEventInternalServiceClient
+	ledger       paymentv1.LedgerInternalServiceClient
 }
 
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
@@ -42,6 +43,7 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		findings:     paymentv1.NewFindingInternalServiceClient(payment),
 		refunds:      paymentv1.NewRefundInternalServiceClient(payment),
 		webhooks:     paymentv1.NewWebhookEventInternalServiceClient(payment),
+		ledger:       paymentv1.NewLedgerInternalServiceClient(payment),
 	}
 }
 

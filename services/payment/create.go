@@ -35,6 +35,8 @@ type newPayment struct {
 	IGSTMinor, RoundOffMinor           int64
 	Metadata                           map[string]string // the customer's client's
 	Mandate                            *newMandate       // what paying it consents to, if anything
+	BeneficiaryID                      *uuid.UUID        // who shares in it, as the order knows; never from a client
+	SplitRule                          string            // how far; empty with nobody
 }
 
 // create opens a payment, or finds the one of the same request and makes good
@@ -45,6 +47,9 @@ func (s *Service) create(ctx context.Context, in newPayment) (payment, error) {
 		in.Provider = defaultProvider
 	}
 	if err := s.check(in); err != nil {
+		return payment{}, err
+	}
+	if err := s.checkSplit(ctx, &in); err != nil {
 		return payment{}, err
 	}
 	paymentID, err := s.insert(ctx, in)

@@ -136,6 +136,10 @@ type Service struct {
 	sweeps    sweepMetrics
 	nextSweep time.Time // only sweep knows it
 	nextFull  time.Time // likewise
+
+	seals      sealMetrics
+	sealEvery  int64     // journals between balances kept
+	nextVerify time.Time // only verifying knows it
 }
 
 type metrics struct {
@@ -186,7 +190,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 		s.organizations = newOrganizationPeer(user)
 	}
-	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity, s.sweeps.violations, s.sweeps.finished} {
+	for _, m := range []prometheus.Collector{s.metrics.callbacks, s.metrics.calls, s.metrics.settled, s.metrics.integrity, s.sweeps.violations, s.sweeps.finished, s.seals.age, s.seals.waiting, s.seals.broken} {
 		if err := p.Registry.Register(m); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
@@ -211,6 +215,8 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	p.Go("reconcile", s.reconcile)
 	p.Go("sweep", s.sweep)
 	p.Go("look", s.look)
+	p.Go("seal", s.sealing)
+	p.Go("verify", s.verifying)
 	p.Go("mandates", s.mandates)
 	return p.ServeGRPC(ctx, g)
 }
@@ -228,6 +234,7 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 	s.outgoingClient, s.checkURL, s.rand = newOutgoingClient(public), checkAddress, rand.Reader
 	s.sealer = newSealer(cmp.Or(c.WebhookSecretKey, c.PageTokenSecret))
 	s.sweeps = newSweepMetrics()
+	s.seals, s.sealEvery = newSealMetrics(), sealBalances
 	s.settlements = s.settlers(c.SettlementURL, &http.Client{Timeout: settlementLimit})
 	return s
 }

@@ -25,6 +25,7 @@ func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterRefundInternalServiceServer(g, &refundInternalServer{Service: s})
 	paymentv1.RegisterWebhookEndpointServiceServer(g, &endpointServer{Service: s})
 	s.listen(g)
+	paymentv1.RegisterLedgerInternalServiceServer(g, &ledgerServer{Service: s})
 	paymentv1.RegisterFindingInternalServiceServer(g, &findingServer{Service: s})
 	paymentv1.RegisterWebhookEventInternalServiceServer(g, &webhookServer{Service: s})
 	paymentv1.RegisterMandateServiceServer(g, &mandateServer{Service: s})

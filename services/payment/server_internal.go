@@ -23,11 +23,16 @@ func (s *internalServer) CreatePayment(ctx context.Context, r *paymentv1.CreateP
 	if err != nil {
 		return nil, err
 	}
+	beneficiary, err := optionalUUID("beneficiaryUserId", r.GetBeneficiaryUserId())
+	if err != nil {
+		return nil, err
+	}
 	p, err := s.create(ctx, newPayment{
 		RequestID: requestID, UserID: userID, Purpose: r.GetPurpose(), ProductCode: r.GetProductCode(), Provider: r.GetProvider(), Cycle: r.GetCycle(),
 		AmountMinor: r.GetAmount().GetAmountMinor(), Currency: r.GetAmount().GetCurrencyCode(),
 		TaxableMinor: r.GetTax().GetTaxableMinor(), CGSTMinor: r.GetTax().GetCgstMinor(), SGSTMinor: r.GetTax().GetSgstMinor(),
 		IGSTMinor: r.GetTax().GetIgstMinor(), RoundOffMinor: r.GetTax().GetRoundOffMinor(),
+		BeneficiaryID: beneficiary, SplitRule: r.GetSplitRule(),
 	})
 	if err != nil {
 		return nil, err
@@ -73,4 +78,16 @@ func parseUUID(field string, b []byte) (uuid.UUID, error) {
 		return uuid.Nil, fail.New(fail.InvalidArgument, "the request is invalid").Field(field, "is not 16 bytes").Wrap(err)
 	}
 	return u, nil
+}
+
+// optionalUUID is nil for no bytes.
+func optionalUUID(field string, b []byte) (*uuid.UUID, error) {
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // nobody is named, and that is well
+	}
+	u, err := parseUUID(field, b)
+	if err != nil {
+		return nil, err
+	}
+	return &u, nil
 }

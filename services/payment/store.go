@@ -53,6 +53,8 @@ type payment struct {
 	Version         int64
 	CreatedAt       time.Time
 	MandateID       *uuid.UUID // it sets this up, or is debited by it
+	BeneficiaryID   *uuid.UUID // who shares in it
+	SplitRule       string     // how far
 	MerchantOrderID string
 	RedirectURL     string // empty unless the customer may still pay there
 }
@@ -74,7 +76,7 @@ type attempt struct {
 const paymentColumns = `
 SELECT p.id, p.request_id, p.user_id, p.purpose, p.product_code, p.metadata, p.amount_minor, p.currency, p.taxable_minor, p.cgst_minor, p.sgst_minor,
        p.igst_minor, p.round_off_minor, p.provider, p.state, p.captured_minor, p.refunded_minor, p.reserved_minor, p.disputed, p.needs_review, p.cycle, p.method, p.failure_code,
-       p.paid_at, p.version, p.created_at, p.mandate_id, a.merchant_order_id,
+       p.paid_at, p.version, p.created_at, p.mandate_id, p.beneficiary_id, p.split_rule, a.merchant_order_id,
        CASE WHEN p.state = 'PENDING' AND a.state = 'pending' AND a.expires_at > @now THEN a.redirect_url ELSE '' END AS redirect_url
   FROM payment.payment p
   JOIN payment.attempt a ON a.payment_id = p.id

@@ -14,9 +14,10 @@ import (
 
 const insertPayment = `
 INSERT INTO payment.payment (id, request_id, user_id, purpose, product_code, amount_minor, currency, taxable_minor, cgst_minor,
-                             sgst_minor, igst_minor, round_off_minor, provider, metadata, cycle, state, created_at, updated_at)
+                             sgst_minor, igst_minor, round_off_minor, provider, metadata, cycle, beneficiary_id, split_rule, state,
+                             created_at, updated_at)
 VALUES (@id, @request_id, @user_id, @purpose, @product_code, @amount_minor, @currency, @taxable_minor, @cgst_minor,
-        @sgst_minor, @igst_minor, @round_off_minor, @provider, @metadata, @cycle, 'CREATED', @now, @now)
+        @sgst_minor, @igst_minor, @round_off_minor, @provider, @metadata, @cycle, @beneficiary_id, @split_rule, 'CREATED', @now, @now)
     ON CONFLICT (request_id) DO NOTHING`
 
 const insertAttempt = `
@@ -27,14 +28,15 @@ const selectOfRequest = `
 SELECT id
   FROM payment.payment
  WHERE request_id = @request_id AND user_id = @user_id AND amount_minor = @amount_minor AND currency = @currency
-   AND provider = @provider AND purpose = @purpose AND (mandate_id IS NOT NULL) = @mandated`
+   AND provider = @provider AND purpose = @purpose AND (mandate_id IS NOT NULL) = @mandated
+   AND beneficiary_id IS NOT DISTINCT FROM @beneficiary_id AND split_rule = @split_rule`
 
 func (in newPayment) row(paymentID uuid.UUID, now time.Time) pgx.StrictNamedArgs {
 	return pgx.StrictNamedArgs{
 		"id": paymentID, "request_id": in.RequestID, "user_id": in.UserID, "purpose": in.Purpose, "product_code": in.ProductCode,
 		"amount_minor": in.AmountMinor, "currency": in.Currency, "taxable_minor": in.TaxableMinor, "cgst_minor": in.CGSTMinor,
 		"sgst_minor": in.SGSTMinor, "igst_minor": in.IGSTMinor, "round_off_minor": in.RoundOffMinor, "provider": in.Provider, "metadata": orEmpty(in.Metadata),
-		"cycle": in.Cycle, "now": now,
+		"cycle": in.Cycle, "beneficiary_id": in.BeneficiaryID, "split_rule": in.SplitRule, "now": now,
 	}
 }
 
@@ -52,6 +54,7 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 			err := tx.QueryRow(ctx, selectOfRequest, pgx.StrictNamedArgs{
 				"request_id": in.RequestID, "user_id": in.UserID, "amount_minor": in.AmountMinor, "currency": in.Currency,
 				"provider": in.Provider, "purpose": in.Purpose, "mandated": in.Mandate != nil,
+				"beneficiary_id": in.BeneficiaryID, "split_rule": in.SplitRule,
 			}).Scan(&paymentID)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return fail.New(fail.Conflict, "the order has a payment of another kind already")

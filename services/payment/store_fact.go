@@ -85,9 +85,13 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, p payment, v verdict, f f
 	if v.capture {
 		at := paidAt(f, p.CreatedAt, now)
 		p.CapturedMinor, p.PaidAt, p.FailureCode = f.AmountMinor, &at, ""
+		split, err := s.split(ctx, tx, p)
+		if err != nil {
+			return err
+		}
 		j, err := ledger.Capture(p.Provider, f.MerchantOrderID, ledger.Total{
 			AmountMinor: p.CapturedMinor, TaxableMinor: p.TaxableMinor, CGSTMinor: p.CGSTMinor, SGSTMinor: p.SGSTMinor,
-			IGSTMinor: p.IGSTMinor, RoundOffMinor: p.RoundOffMinor, Currency: p.Currency,
+			IGSTMinor: p.IGSTMinor, RoundOffMinor: p.RoundOffMinor, Currency: p.Currency, Split: split,
 		})
 		if err != nil {
 			return err //nolint:wrapcheck // it says what it books
@@ -165,9 +169,25 @@ func (s *Service) book(ctx context.Context, tx pgx.Tx, p payment, j ledger.Journ
 	if p.PaidAt != nil {
 		occurred = *p.PaidAt
 	}
+	return s.enter(ctx, tx, &p.ID, j, occurred, now)
+}
+
+const insertAccount = `
+INSERT INTO payment.account (code, kind, normal_side)
+VALUES (@code, 'liability', 'credit')
+    ON CONFLICT (code) DO NOTHING`
+
+// enter writes a journal, of a payment or of none, and the rows of persons'
+// accounts that it is the first to use.
+func (s *Service) enter(ctx context.Context, tx pgx.Tx, paymentID *uuid.UUID, j ledger.Journal, occurred, now time.Time) error {
 	batch := &pgx.Batch{}
+	for _, line := range j.Postings {
+		if ledger.Personal(line.Account) {
+			batch.Queue(insertAccount, pgx.StrictNamedArgs{"code": line.Account})
+		}
+	}
 	batch.Queue(insertJournal, pgx.StrictNamedArgs{
-		"id": j.ID, "ref": j.Ref, "kind": j.Kind, "payment_id": p.ID, "occurred_at": occurred, "now": now,
+		"id": j.ID, "ref": j.Ref, "kind": j.Kind, "payment_id": paymentID, "occurred_at": occurred, "now": now,
 	})
 	for i, line := range j.Postings {
 		batch.Queue(insertPosting, pgx.StrictNamedArgs{

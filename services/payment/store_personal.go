@@ -20,7 +20,8 @@ SELECT jsonb_build_object(
                  WHERE p.user_id = @id),
     'mandates', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.id), '[]') FROM payment.mandate AS m WHERE m.user_id = @id),
     'debits', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.created_at), '[]')
-                 FROM payment.mandate_debit AS d JOIN payment.mandate AS m ON m.id = d.mandate_id WHERE m.user_id = @id)
+                 FROM payment.mandate_debit AS d JOIN payment.mandate AS m ON m.id = d.mandate_id WHERE m.user_id = @id),
+    'payouts', (SELECT coalesce(jsonb_agg(to_jsonb(o) - 'requested_by' - 'decided_by' ORDER BY o.id), '[]') FROM payment.payout AS o WHERE o.beneficiary_id = @id)
 )::text`
 
 // personalData is everything held about a person, as one JSON object.

@@ -19,6 +19,7 @@ var judges = []struct{ program, pkg string }{
 	{"htpasswd", "apache2-utils"}, // bcrypt
 	{"argon2", "argon2"},          // argon2id
 	{"oathtool", "oathtool"},      // one-time codes
+	{"hledger", "hledger"},        // the ledger
 }
 
 // callJudges installs the judges that are missing. Where that fails the tests that need one say so.

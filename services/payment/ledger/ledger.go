@@ -46,20 +46,26 @@ type Journal struct {
 type Total struct {
 	AmountMinor, TaxableMinor, CGSTMinor, SGSTMinor, IGSTMinor, RoundOffMinor int64
 	Currency                                                                  string
+	Split                                                                     Split // of the taxable part
 }
 
 // ErrUnbalanced is a journal whose postings do not add up to nothing.
 var ErrUnbalanced = errors.New("journal does not balance")
 
 // Capture books money taken from a customer: the provider owes it to us, we owe
-// the service and the tax.
+// the service and the tax; with a split, its beneficiary's share is pending.
 func Capture(provider, merchantOrderID string, t Total) (Journal, error) {
 	j := Journal{
 		Ref: capturePrefix + merchantOrderID, Kind: captureKind, Currency: t.Currency,
 	}
 	j.ID = uuid.NewSHA1(space, []byte(j.Ref))
+	theirs, ours, err := t.Split.shares(t.TaxableMinor, t.Currency)
+	if err != nil {
+		return Journal{}, fmt.Errorf("book %s: %w", j.Ref, err)
+	}
 	j.add(Clearing(provider), t.AmountMinor)
-	j.add(Deferred, -t.TaxableMinor)
+	j.add(Pending(t.Split.Beneficiary), -theirs)
+	j.add(Deferred, -ours)
 	j.add(CGST, -t.CGSTMinor)
 	j.add(SGST, -t.SGSTMinor)
 	j.add(IGST, -t.IGSTMinor)

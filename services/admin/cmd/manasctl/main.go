@@ -1,5 +1,5 @@
 // Command manasctl is what an operator does at the machine, without a session:
-// it speaks to auth with a certificate of its own.
+// it speaks to auth and payment with a certificate of its own.
 package main
 
 import (
@@ -27,11 +27,13 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/rpc"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
 
 const (
 	name      = "manasctl"
 	callLimit = 15 * time.Second
+	readLimit = 30 * time.Minute // for all of the ledger
 
 	exitFailed = 1
 	exitUsage  = 2
@@ -40,18 +42,21 @@ const (
 const usage = `manasctl [flags] keys list
 manasctl [flags] keys rotate -reason "why, in 10 characters or more"
 manasctl [flags] keys kill <kid> -reason "why, in 10 characters or more"
+manasctl [flags] ledger export
+manasctl [flags] ledger verify
 
 rotate lets the key that stands by sign: at once, or when every verifier must
 have it. kill makes every token of a key invalid within two seconds; another
-key signs at once.
+key signs at once. export writes the sealed journals for hledger; verify makes
+every seal anew and fails when one differs.
 
 Flags:
 `
 
-// settings are where auth is and who asks.
+// settings are where auth and payment are and who asks.
 type settings struct {
-	data, auth, cert, key, ca string
-	operator, reason          string
+	data, auth, payment, cert, key, ca string
+	operator, reason                   string
 }
 
 var errUsage = errors.New("usage")
@@ -72,6 +77,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out, pr
 	}
 	flags.StringVar(&s.data, "data", "", "data `folder` of a local stack, such as .data: it says where auth is and holds the certificate")
 	flags.StringVar(&s.auth, "auth", getenv("AUTH_ADDR"), "`host:port` of auth (AUTH_ADDR)")
+	flags.StringVar(&s.payment, "payment", getenv("PAYMENT_ADDR"), "`host:port` of payment (PAYMENT_ADDR)")
 	flags.StringVar(&s.cert, "cert", getenv("TLS_CERT_FILE"), "certificate of manasctl, PEM `file` (TLS_CERT_FILE)")
 	flags.StringVar(&s.key, "key", getenv("TLS_KEY_FILE"), "its key, PEM `file` (TLS_KEY_FILE)")
 	flags.StringVar(&s.ca, "ca", getenv("TLS_CA_FILE"), "the suite's authority, PEM `file` (TLS_CA_FILE)")
@@ -129,24 +135,32 @@ func osUser() string {
 }
 
 func do(ctx context.Context, s settings, words []string, out io.Writer) error {
-	if len(words) < 2 || words[0] != "keys" {
+	if len(words) < 2 || words[0] != "keys" && words[0] != "ledger" {
 		return errUsage
 	}
 	if err := s.local(); err != nil {
 		return err
 	}
-	if s.auth == "" {
-		return errors.New("where is auth? give -data, or -auth with -cert, -key and -ca")
+	peer, addr, limit := "auth", s.auth, callLimit
+	if words[0] == "ledger" {
+		peer, addr, limit = "payment", s.payment, readLimit
 	}
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	if addr == "" {
+		return fmt.Errorf("where is %[1]s? give -data, or -%[1]s with -cert, -key and -ca", peer)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	log := zerolog.Nop()
 	p := boot.NewProcess(ctx, name, boot.Base{TLSCertFile: s.cert, TLSKeyFile: s.key, TLSCAFile: s.ca}, log, time.Now, rand.Reader)
-	conn, err := rpc.Dial(p, "auth", s.auth)
+	conn, err := rpc.Dial(p, peer, addr)
 	if err != nil {
 		return err
 	}
-	err = keys(ctx, authv1.NewKeyInternalServiceClient(conn), s, words[1:], out)
+	if peer == "payment" {
+		err = ledger(ctx, paymentv1.NewLedgerInternalServiceClient(conn), words[1:], out)
+	} else {
+		err = keys(ctx, authv1.NewKeyInternalServiceClient(conn), s, words[1:], out)
+	}
 	return errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 }
 
@@ -159,16 +173,19 @@ func (s *settings) local() error {
 	if err != nil {
 		return fmt.Errorf("is the local stack running? %w", err)
 	}
+	type service struct {
+		GRPC int `json:"grpc"`
+	}
 	var ports struct {
-		Auth struct {
-			GRPC int `json:"grpc"`
-		} `json:"auth"`
+		Auth    service `json:"auth"`
+		Payment service `json:"payment"`
 	}
 	if err := json.Unmarshal(raw, &ports); err != nil {
 		return fmt.Errorf("read ports.json: %w", err)
 	}
 	tls := func(file string) string { return filepath.Join(s.data, "tls", file) }
 	s.auth = cmp.Or(s.auth, "127.0.0.1:"+strconv.Itoa(ports.Auth.GRPC))
+	s.payment = cmp.Or(s.payment, "127.0.0.1:"+strconv.Itoa(ports.Payment.GRPC))
 	s.cert, s.key, s.ca = cmp.Or(s.cert, tls(name+".pem")), cmp.Or(s.key, tls(name+"-key.pem")), cmp.Or(s.ca, tls("ca.pem"))
 	return nil
 }

@@ -710,7 +710,12 @@ type CreatePaymentRequest struct {
 	// Provider code.
 	Provider string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
 	// How often it is paid, such as MONTHLY; what a refund goes by.
-	Cycle         string `protobuf:"bytes,8,opt,name=cycle,proto3" json:"cycle,omitempty"`
+	Cycle string `protobuf:"bytes,8,opt,name=cycle,proto3" json:"cycle,omitempty"`
+	// 16 bytes: who shares in it, from the booking and never from a client; empty
+	// is nobody.
+	BeneficiaryUserId []byte `protobuf:"bytes,9,opt,name=beneficiary_user_id,json=beneficiaryUserId,proto3" json:"beneficiary_user_id,omitempty"`
+	// How far, by the rule's code; with a beneficiary, empty is session.
+	SplitRule     string `protobuf:"bytes,10,opt,name=split_rule,json=splitRule,proto3" json:"split_rule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +802,20 @@ func (x *CreatePaymentRequest) GetProvider() string {
 func (x *CreatePaymentRequest) GetCycle() string {
 	if x != nil {
 		return x.Cycle
+	}
+	return ""
+}
+
+func (x *CreatePaymentRequest) GetBeneficiaryUserId() []byte {
+	if x != nil {
+		return x.BeneficiaryUserId
+	}
+	return nil
+}
+
+func (x *CreatePaymentRequest) GetSplitRule() string {
+	if x != nil {
+		return x.SplitRule
 	}
 	return ""
 }
@@ -1352,17 +1371,21 @@ const file_manas_payment_v1_payment_proto_rawDesc = "" +
 	"\x12SyncPaymentRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"J\n" +
 	"\x13SyncPaymentResponse\x123\n" +
-	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xf5\x02\n" +
+	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"\xdf\x03\n" +
 	"\x14CreatePaymentRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\trequestId\x12 \n" +
-	"\auser_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\x126\n" +
-	"\apurpose\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17R\fsubscriptionR\aproductR\apurpose\x12*\n" +
+	"\auser_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\x12?\n" +
+	"\apurpose\x18\x03 \x01(\tB%\xbaH\"r R\fsubscriptionR\aproductR\asessionR\apurpose\x12*\n" +
 	"\fproduct_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\vproductCode\x124\n" +
 	"\x06amount\x18\x05 \x01(\v2\x14.manas.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\x125\n" +
 	"\x03tax\x18\x06 \x01(\v2\x1b.manas.type.v1.TaxBreakdownB\x06\xbaH\x03\xc8\x01\x01R\x03tax\x12#\n" +
 	"\bprovider\x18\a \x01(\tB\a\xbaH\x04r\x02\x18 R\bprovider\x12\x1d\n" +
-	"\x05cycle\x18\b \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x05cycle\"L\n" +
+	"\x05cycle\x18\b \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x05cycle\x127\n" +
+	"\x13beneficiary_user_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18\x10R\x11beneficiaryUserId\x12&\n" +
+	"\n" +
+	"split_rule\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18 R\tsplitRule\"L\n" +
 	"\x15CreatePaymentResponse\x123\n" +
 	"\apayment\x18\x01 \x01(\v2\x19.manas.payment.v1.PaymentR\apayment\"<\n" +
 	"\x12FindPaymentRequest\x12&\n" +
