@@ -8,6 +8,7 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/token"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -25,10 +26,14 @@ func auditFound(ctx context.Context, invariant string, v violation, now time.Tim
 
 // auditAcknowledged tells that somebody looks into a finding.
 func auditAcknowledged(ctx context.Context, f finding, by uuid.UUID, note string, now time.Time) outbox.Event {
+	who := &auditv1.Event_Actor{Type: "admin", Id: id.Format("usr", by)}
+	if c, ok := token.FromContext(ctx); ok {
+		who.ImpersonatorId = c.ImpersonatorID()
+	}
 	return outbox.Event{
 		Key: "invariant:" + f.Invariant, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: "payment.finding_acknowledged", Actor: &auditv1.Event_Actor{Type: "admin", Id: id.Format("usr", by)}, Outcome: auditv1.Event_SUCCESS,
+			Action: "payment.finding_acknowledged", Actor: who, Outcome: auditv1.Event_SUCCESS,
 			RequestId: requestID(ctx), Source: schema, Reason: note,
 			Targets: []*auditv1.Event_Target{{Type: "finding", Id: id.Format(findingPrefix, f.ID)}},
 		},
