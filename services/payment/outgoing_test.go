@@ -113,7 +113,7 @@ func (x *telling) as(userID uuid.UUID) context.Context {
 
 func (x *telling) endpoint(events ...string) *paymentv1.WebhookEndpoint {
 	x.t.Helper()
-	a, err := x.server.CreateWebhookEndpoint(x.as(x.people.owner), &paymentv1.CreateWebhookEndpointRequest{OrganizationId: x.org, Url: x.to.URL, Events: events})
+	a, err := x.server.CreateWebhookEndpoint(x.as(x.people.owner), &paymentv1.CreateWebhookEndpointRequest{Id: x.org, Url: x.to.URL, Events: events})
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestOutgoingRetries(t *testing.T) {
 					t.Error("a repeat has another id")
 				}
 			}
-			now, err := x.server.ListWebhookEndpoints(x.as(x.people.owner), &paymentv1.ListWebhookEndpointsRequest{OrganizationId: x.org})
+			now, err := x.server.ListWebhookEndpoints(x.as(x.people.owner), &paymentv1.ListWebhookEndpointsRequest{Id: x.org})
 			if err != nil || now.GetEndpoints()[0].GetEnabled() || now.GetEndpoints()[0].GetDisabledReason() == "" || now.GetEndpoints()[0].GetSecret() != "" {
 				t.Errorf("after %s: %v, %v", x.clock().Sub(began), now, err)
 			}
@@ -236,18 +236,18 @@ func TestOutgoingRetries(t *testing.T) {
 			// Switched on again, a replay gets through.
 			x.to.say(204)
 			on := true
-			if _, err := x.server.UpdateWebhookEndpoint(x.as(x.people.owner), &paymentv1.UpdateWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId(), Enabled: &on}); err != nil {
+			if _, err := x.server.UpdateWebhookEndpoint(x.as(x.people.owner), &paymentv1.UpdateWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId(), Enabled: &on}); err != nil {
 				t.Fatal(err)
 			}
-			log, err := x.server.ListWebhookDeliveries(x.as(x.people.owner), &paymentv1.ListWebhookDeliveriesRequest{OrganizationId: x.org, Id: e.GetId()})
+			log, err := x.server.ListWebhookDeliveries(x.as(x.people.owner), &paymentv1.ListWebhookDeliveriesRequest{Id: x.org, EndpointId: e.GetId()})
 			if err != nil || len(log.GetDeliveries()) != 1 || log.GetDeliveries()[0].GetState() != paymentv1.WebhookDelivery_FAILED || log.GetDeliveries()[0].GetLastStatus() != int32(status) {
 				t.Fatalf("log %v, %v", log, err)
 			}
-			if _, err := x.server.ReplayWebhookDelivery(x.as(x.people.owner), &paymentv1.ReplayWebhookDeliveryRequest{OrganizationId: x.org, Id: e.GetId(), DeliveryId: log.GetDeliveries()[0].GetId()}); err != nil {
+			if _, err := x.server.ReplayWebhookDelivery(x.as(x.people.owner), &paymentv1.ReplayWebhookDeliveryRequest{Id: x.org, EndpointId: e.GetId(), DeliveryId: log.GetDeliveries()[0].GetId()}); err != nil {
 				t.Fatal(err)
 			}
 			x.round()
-			log, err = x.server.ListWebhookDeliveries(x.as(x.people.owner), &paymentv1.ListWebhookDeliveriesRequest{OrganizationId: x.org, Id: e.GetId()})
+			log, err = x.server.ListWebhookDeliveries(x.as(x.people.owner), &paymentv1.ListWebhookDeliveriesRequest{Id: x.org, EndpointId: e.GetId()})
 			if err != nil || log.GetDeliveries()[0].GetState() != paymentv1.WebhookDelivery_DELIVERED {
 				t.Errorf("replayed: %v, %v", log, err)
 			}
@@ -273,7 +273,7 @@ func TestOutgoingGone(t *testing.T) {
 func TestOutgoingRotation(t *testing.T) {
 	x := newTelling(t)
 	e := x.endpoint(tellSucceeded)
-	a, err := x.server.RotateWebhookSecret(x.as(x.people.owner), &paymentv1.RotateWebhookSecretRequest{OrganizationId: x.org, Id: e.GetId()})
+	a, err := x.server.RotateWebhookSecret(x.as(x.people.owner), &paymentv1.RotateWebhookSecretRequest{Id: x.org, EndpointId: e.GetId()})
 	if err != nil || a.GetEndpoint().GetSecret() == "" || a.GetEndpoint().GetSecret() == e.GetSecret() {
 		t.Fatalf("%v, %v", a, err)
 	}
@@ -301,25 +301,25 @@ func TestOutgoingStrangers(t *testing.T) {
 		ctx := x.as(who)
 		for call, do := range map[string]func() (proto.Message, error){
 			"create": func() (proto.Message, error) {
-				return x.server.CreateWebhookEndpoint(ctx, &paymentv1.CreateWebhookEndpointRequest{OrganizationId: x.org, Url: x.to.URL, Events: []string{tellSucceeded}})
+				return x.server.CreateWebhookEndpoint(ctx, &paymentv1.CreateWebhookEndpointRequest{Id: x.org, Url: x.to.URL, Events: []string{tellSucceeded}})
 			},
 			"list": func() (proto.Message, error) {
-				return x.server.ListWebhookEndpoints(ctx, &paymentv1.ListWebhookEndpointsRequest{OrganizationId: x.org})
+				return x.server.ListWebhookEndpoints(ctx, &paymentv1.ListWebhookEndpointsRequest{Id: x.org})
 			},
 			"update": func() (proto.Message, error) {
-				return x.server.UpdateWebhookEndpoint(ctx, &paymentv1.UpdateWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId()})
+				return x.server.UpdateWebhookEndpoint(ctx, &paymentv1.UpdateWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId()})
 			},
 			"rotate": func() (proto.Message, error) {
-				return x.server.RotateWebhookSecret(ctx, &paymentv1.RotateWebhookSecretRequest{OrganizationId: x.org, Id: e.GetId()})
+				return x.server.RotateWebhookSecret(ctx, &paymentv1.RotateWebhookSecretRequest{Id: x.org, EndpointId: e.GetId()})
 			},
 			"delete": func() (proto.Message, error) {
-				return x.server.DeleteWebhookEndpoint(ctx, &paymentv1.DeleteWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId()})
+				return x.server.DeleteWebhookEndpoint(ctx, &paymentv1.DeleteWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId()})
 			},
 			"log": func() (proto.Message, error) {
-				return x.server.ListWebhookDeliveries(ctx, &paymentv1.ListWebhookDeliveriesRequest{OrganizationId: x.org, Id: e.GetId()})
+				return x.server.ListWebhookDeliveries(ctx, &paymentv1.ListWebhookDeliveriesRequest{Id: x.org, EndpointId: e.GetId()})
 			},
 			"test": func() (proto.Message, error) {
-				return x.server.TestWebhookEndpoint(ctx, &paymentv1.TestWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId()})
+				return x.server.TestWebhookEndpoint(ctx, &paymentv1.TestWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId()})
 			},
 		} {
 			if _, err := do(); !fail.Is(err, fail.NotFound) {
@@ -330,17 +330,17 @@ func TestOutgoingStrangers(t *testing.T) {
 	for range mostEndpoints - 1 {
 		x.endpoint(tellFailed)
 	}
-	if _, err := x.server.CreateWebhookEndpoint(x.as(x.people.owner), &paymentv1.CreateWebhookEndpointRequest{OrganizationId: x.org, Url: x.to.URL, Events: []string{tellFailed}}); !fail.Is(err, fail.Conflict) {
+	if _, err := x.server.CreateWebhookEndpoint(x.as(x.people.owner), &paymentv1.CreateWebhookEndpointRequest{Id: x.org, Url: x.to.URL, Events: []string{tellFailed}}); !fail.Is(err, fail.Conflict) {
 		t.Errorf("one too many: %v", err)
 	}
-	if _, err := x.server.TestWebhookEndpoint(x.as(x.people.owner), &paymentv1.TestWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId()}); err != nil {
+	if _, err := x.server.TestWebhookEndpoint(x.as(x.people.owner), &paymentv1.TestWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId()}); err != nil {
 		t.Fatal(err)
 	}
 	x.round()
 	if got := x.to.all(); len(got) != 1 || !strings.Contains(string(got[0].body), tellTest) {
 		t.Errorf("test message: %v", got)
 	}
-	if _, err := x.server.DeleteWebhookEndpoint(x.as(x.people.owner), &paymentv1.DeleteWebhookEndpointRequest{OrganizationId: x.org, Id: e.GetId()}); err != nil {
+	if _, err := x.server.DeleteWebhookEndpoint(x.as(x.people.owner), &paymentv1.DeleteWebhookEndpointRequest{Id: x.org, EndpointId: e.GetId()}); err != nil {
 		t.Fatal(err)
 	}
 	x.buys()

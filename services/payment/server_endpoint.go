@@ -47,7 +47,7 @@ func (s *endpointServer) named(ctx context.Context, organization, raw string) (o
 }
 
 func (s *endpointServer) CreateWebhookEndpoint(ctx context.Context, r *paymentv1.CreateWebhookEndpointRequest) (*paymentv1.CreateWebhookEndpointResponse, error) {
-	o, err := s.administered(ctx, r.GetOrganizationId())
+	o, err := s.administered(ctx, r.GetId())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *endpointServer) CreateWebhookEndpoint(ctx context.Context, r *paymentv1
 }
 
 func (s *endpointServer) ListWebhookEndpoints(ctx context.Context, r *paymentv1.ListWebhookEndpointsRequest) (*paymentv1.ListWebhookEndpointsResponse, error) {
-	o, err := s.administered(ctx, r.GetOrganizationId())
+	o, err := s.administered(ctx, r.GetId())
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *endpointServer) ListWebhookEndpoints(ctx context.Context, r *paymentv1.
 }
 
 func (s *endpointServer) UpdateWebhookEndpoint(ctx context.Context, r *paymentv1.UpdateWebhookEndpointRequest) (*paymentv1.UpdateWebhookEndpointResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (s *endpointServer) UpdateWebhookEndpoint(ctx context.Context, r *paymentv1
 }
 
 func (s *endpointServer) DeleteWebhookEndpoint(ctx context.Context, r *paymentv1.DeleteWebhookEndpointRequest) (*paymentv1.DeleteWebhookEndpointResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s *endpointServer) DeleteWebhookEndpoint(ctx context.Context, r *paymentv1
 }
 
 func (s *endpointServer) RotateWebhookSecret(ctx context.Context, r *paymentv1.RotateWebhookSecretRequest) (*paymentv1.RotateWebhookSecretResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (s *endpointServer) RotateWebhookSecret(ctx context.Context, r *paymentv1.R
 }
 
 func (s *endpointServer) TestWebhookEndpoint(ctx context.Context, r *paymentv1.TestWebhookEndpointRequest) (*paymentv1.TestWebhookEndpointResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (s *endpointServer) TestWebhookEndpoint(ctx context.Context, r *paymentv1.T
 }
 
 func (s *endpointServer) ListWebhookDeliveries(ctx context.Context, r *paymentv1.ListWebhookDeliveriesRequest) (*paymentv1.ListWebhookDeliveriesResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (s *endpointServer) ListWebhookDeliveries(ctx context.Context, r *paymentv1
 }
 
 func (s *endpointServer) ReplayWebhookDelivery(ctx context.Context, r *paymentv1.ReplayWebhookDeliveryRequest) (*paymentv1.ReplayWebhookDeliveryResponse, error) {
-	o, endpointID, err := s.named(ctx, r.GetOrganizationId(), r.GetId())
+	o, endpointID, err := s.named(ctx, r.GetId(), r.GetEndpointId())
 	if err != nil {
 		return nil, err
 	}

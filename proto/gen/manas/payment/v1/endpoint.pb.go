@@ -336,7 +336,7 @@ func (x *WebhookDelivery) GetDeliveredAt() *timestamppb.Timestamp {
 type CreateWebhookEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// https address, public.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// For people.
@@ -377,9 +377,9 @@ func (*CreateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *CreateWebhookEndpointRequest) GetOrganizationId() string {
+func (x *CreateWebhookEndpointRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
@@ -455,7 +455,7 @@ func (x *CreateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
 type ListWebhookEndpointsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Default 20, at most 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the previous answer.
@@ -494,9 +494,9 @@ func (*ListWebhookEndpointsRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ListWebhookEndpointsRequest) GetOrganizationId() string {
+func (x *ListWebhookEndpointsRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
@@ -574,9 +574,9 @@ func (x *ListWebhookEndpointsResponse) GetNextPageToken() string {
 type UpdateWebhookEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	// https address, public.
 	Url *string `protobuf:"bytes,3,opt,name=url,proto3,oneof" json:"url,omitempty"`
 	// For people.
@@ -619,16 +619,16 @@ func (*UpdateWebhookEndpointRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *UpdateWebhookEndpointRequest) GetOrganizationId() string {
+func (x *UpdateWebhookEndpointRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *UpdateWebhookEndpointRequest) GetId() string {
+func (x *UpdateWebhookEndpointRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -711,9 +711,9 @@ func (x *UpdateWebhookEndpointResponse) GetEndpoint() *WebhookEndpoint {
 type DeleteWebhookEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId    string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,16 +748,16 @@ func (*DeleteWebhookEndpointRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *DeleteWebhookEndpointRequest) GetOrganizationId() string {
+func (x *DeleteWebhookEndpointRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *DeleteWebhookEndpointRequest) GetId() string {
+func (x *DeleteWebhookEndpointRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -803,9 +803,9 @@ func (*DeleteWebhookEndpointResponse) Descriptor() ([]byte, []int) {
 type RotateWebhookSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId    string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,16 +840,16 @@ func (*RotateWebhookSecretRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *RotateWebhookSecretRequest) GetOrganizationId() string {
+func (x *RotateWebhookSecretRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *RotateWebhookSecretRequest) GetId() string {
+func (x *RotateWebhookSecretRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -904,9 +904,9 @@ func (x *RotateWebhookSecretResponse) GetEndpoint() *WebhookEndpoint {
 type TestWebhookEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId    string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,16 +941,16 @@ func (*TestWebhookEndpointRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *TestWebhookEndpointRequest) GetOrganizationId() string {
+func (x *TestWebhookEndpointRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *TestWebhookEndpointRequest) GetId() string {
+func (x *TestWebhookEndpointRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -1005,9 +1005,9 @@ func (x *TestWebhookEndpointResponse) GetDelivery() *WebhookDelivery {
 type ListWebhookDeliveriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	// Default 20, at most 100.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the previous answer.
@@ -1046,16 +1046,16 @@ func (*ListWebhookDeliveriesRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *ListWebhookDeliveriesRequest) GetOrganizationId() string {
+func (x *ListWebhookDeliveriesRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *ListWebhookDeliveriesRequest) GetId() string {
+func (x *ListWebhookDeliveriesRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -1133,9 +1133,9 @@ func (x *ListWebhookDeliveriesResponse) GetNextPageToken() string {
 type ReplayWebhookDeliveryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// org_….
-	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// whk_….
-	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	EndpointId string `protobuf:"bytes,2,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	// dlv_….
 	DeliveryId    string `protobuf:"bytes,3,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1172,16 +1172,16 @@ func (*ReplayWebhookDeliveryRequest) Descriptor() ([]byte, []int) {
 	return file_manas_payment_v1_endpoint_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *ReplayWebhookDeliveryRequest) GetOrganizationId() string {
+func (x *ReplayWebhookDeliveryRequest) GetId() string {
 	if x != nil {
-		return x.OrganizationId
+		return x.Id
 	}
 	return ""
 }
 
-func (x *ReplayWebhookDeliveryRequest) GetId() string {
+func (x *ReplayWebhookDeliveryRequest) GetEndpointId() string {
 	if x != nil {
-		return x.Id
+		return x.EndpointId
 	}
 	return ""
 }
@@ -1281,27 +1281,28 @@ const file_manas_payment_v1_endpoint_proto_rawDesc = "" +
 	"\tDELIVERED\x10\x02\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x03B\r\n" +
-	"\v_last_error\"\x8d\x02\n" +
-	"\x1cCreateWebhookEndpointRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x1c\n" +
+	"\v_last_error\"\xf4\x01\n" +
+	"\x1cCreateWebhookEndpointRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x1c\n" +
 	"\x03url\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\x12*\n" +
 	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdescription\x12o\n" +
 	"\x06events\x18\x04 \x03(\tBW\xbaHT\x92\x01Q\b\x01\x10\n" +
 	"\x18\x01\"IrGR\x11payment.succeededR\x0epayment.failedR\x10payment.refundedR\x10payment.disputedR\x06events\"^\n" +
 	"\x1dCreateWebhookEndpointResponse\x12=\n" +
-	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"\xa0\x01\n" +
-	"\x1bListWebhookEndpointsRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12$\n" +
+	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"\x87\x01\n" +
+	"\x1bListWebhookEndpointsRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x87\x01\n" +
 	"\x1cListWebhookEndpointsResponse\x12?\n" +
 	"\tendpoints\x18\x01 \x03(\v2!.manas.payment.v1.WebhookEndpointR\tendpoints\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf3\x02\n" +
-	"\x1cUpdateWebhookEndpointRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12!\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xeb\x02\n" +
+	"\x1cUpdateWebhookEndpointRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\x12!\n" +
 	"\x03url\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10H\x00R\x03url\x88\x01\x01\x12/\n" +
 	"\vdescription\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x01R\vdescription\x88\x01\x01\x12m\n" +
@@ -1313,24 +1314,28 @@ const file_manas_payment_v1_endpoint_proto_rawDesc = "" +
 	"\n" +
 	"\b_enabled\"^\n" +
 	"\x1dUpdateWebhookEndpointResponse\x12=\n" +
-	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"m\n" +
-	"\x1cDeleteWebhookEndpointRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x1f\n" +
-	"\x1dDeleteWebhookEndpointResponse\"k\n" +
-	"\x1aRotateWebhookSecretRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\\\n" +
+	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"e\n" +
+	"\x1cDeleteWebhookEndpointRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\"\x1f\n" +
+	"\x1dDeleteWebhookEndpointResponse\"c\n" +
+	"\x1aRotateWebhookSecretRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\"\\\n" +
 	"\x1bRotateWebhookSecretResponse\x12=\n" +
-	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"k\n" +
-	"\x1aTestWebhookEndpointRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\\\n" +
+	"\bendpoint\x18\x01 \x01(\v2!.manas.payment.v1.WebhookEndpointR\bendpoint\"c\n" +
+	"\x1aTestWebhookEndpointRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\"\\\n" +
 	"\x1bTestWebhookEndpointResponse\x12=\n" +
-	"\bdelivery\x18\x01 \x01(\v2!.manas.payment.v1.WebhookDeliveryR\bdelivery\"\xbc\x01\n" +
-	"\x1cListWebhookDeliveriesRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12$\n" +
+	"\bdelivery\x18\x01 \x01(\v2!.manas.payment.v1.WebhookDeliveryR\bdelivery\"\xb4\x01\n" +
+	"\x1cListWebhookDeliveriesRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\x12$\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x8a\x01\n" +
@@ -1338,23 +1343,24 @@ const file_manas_payment_v1_endpoint_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2!.manas.payment.v1.WebhookDeliveryR\n" +
 	"deliveries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n" +
-	"\x1cReplayWebhookDeliveryRequest\x122\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eorganizationId\x12\x19\n" +
-	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x91\x01\n" +
+	"\x1cReplayWebhookDeliveryRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12*\n" +
+	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"endpointId\x12*\n" +
 	"\vdelivery_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
 	"deliveryId\"^\n" +
 	"\x1dReplayWebhookDeliveryResponse\x12=\n" +
-	"\bdelivery\x18\x01 \x01(\v2!.manas.payment.v1.WebhookDeliveryR\bdelivery2\xcd\x0e\n" +
-	"\x16WebhookEndpointService\x12\xe1\x01\n" +
-	"\x15CreateWebhookEndpoint\x12..manas.payment.v1.CreateWebhookEndpointRequest\x1a/.manas.payment.v1.CreateWebhookEndpointResponse\"g\xc2\xcb\x18\x15`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02H:\x01*b\bendpoint\"9/api/v1/organizations/{organization_id}/webhook-endpoints\x12\xcb\x01\n" +
-	"\x14ListWebhookEndpoints\x12-.manas.payment.v1.ListWebhookEndpointsRequest\x1a..manas.payment.v1.ListWebhookEndpointsResponse\"T\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02;\x129/api/v1/organizations/{organization_id}/webhook-endpoints\x12\xe3\x01\n" +
-	"\x15UpdateWebhookEndpoint\x12..manas.payment.v1.UpdateWebhookEndpointRequest\x1a/.manas.payment.v1.UpdateWebhookEndpointResponse\"i\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02M:\x01*b\bendpoint2>/api/v1/organizations/{organization_id}/webhook-endpoints/{id}\x12\xd9\x01\n" +
-	"\x15DeleteWebhookEndpoint\x12..manas.payment.v1.DeleteWebhookEndpointRequest\x1a/.manas.payment.v1.DeleteWebhookEndpointResponse\"_\xc2\xcb\x18\x15`\xcc\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02@*>/api/v1/organizations/{organization_id}/webhook-endpoints/{id}\x12\xeb\x01\n" +
-	"\x13RotateWebhookSecret\x12,.manas.payment.v1.RotateWebhookSecretRequest\x1a-.manas.payment.v1.RotateWebhookSecretResponse\"w\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02[:\x01*b\bendpoint\"L/api/v1/organizations/{organization_id}/webhook-endpoints/{id}/rotate-secret\x12\xe5\x01\n" +
-	"\x13TestWebhookEndpoint\x12,.manas.payment.v1.TestWebhookEndpointRequest\x1a-.manas.payment.v1.TestWebhookEndpointResponse\"q\xc2\xcb\x18\x15`\xca\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02R:\x01*b\bdelivery\"C/api/v1/organizations/{organization_id}/webhook-endpoints/{id}/test\x12\xde\x01\n" +
-	"\x15ListWebhookDeliveries\x12..manas.payment.v1.ListWebhookDeliveriesRequest\x1a/.manas.payment.v1.ListWebhookDeliveriesResponse\"d\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02K\x12I/api/v1/organizations/{organization_id}/webhook-endpoints/{id}/deliveries\x12\x87\x02\n" +
-	"\x15ReplayWebhookDelivery\x12..manas.payment.v1.ReplayWebhookDeliveryRequest\x1a/.manas.payment.v1.ReplayWebhookDeliveryResponse\"\x8c\x01\xc2\xcb\x18\x15`\xca\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02m:\x01*b\bdelivery\"^/api/v1/organizations/{organization_id}/webhook-endpoints/{id}/deliveries/{delivery_id}/replayBCZAgithub.com/manas360/platform/proto/gen/manas/payment/v1;paymentv1b\x06proto3"
+	"\bdelivery\x18\x01 \x01(\v2!.manas.payment.v1.WebhookDeliveryR\bdelivery2\x9b\x0e\n" +
+	"\x16WebhookEndpointService\x12\xd4\x01\n" +
+	"\x15CreateWebhookEndpoint\x12..manas.payment.v1.CreateWebhookEndpointRequest\x1a/.manas.payment.v1.CreateWebhookEndpointResponse\"Z\xc2\xcb\x18\x15`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02;:\x01*b\bendpoint\",/api/v1/organizations/{id}/webhook-endpoints\x12\xbe\x01\n" +
+	"\x14ListWebhookEndpoints\x12-.manas.payment.v1.ListWebhookEndpointsRequest\x1a..manas.payment.v1.ListWebhookEndpointsResponse\"G\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02.\x12,/api/v1/organizations/{id}/webhook-endpoints\x12\xdf\x01\n" +
+	"\x15UpdateWebhookEndpoint\x12..manas.payment.v1.UpdateWebhookEndpointRequest\x1a/.manas.payment.v1.UpdateWebhookEndpointResponse\"e\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02I:\x01*b\bendpoint2:/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}\x12\xd5\x01\n" +
+	"\x15DeleteWebhookEndpoint\x12..manas.payment.v1.DeleteWebhookEndpointRequest\x1a/.manas.payment.v1.DeleteWebhookEndpointResponse\"[\xc2\xcb\x18\x15`\xcc\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02<*:/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}\x12\xe7\x01\n" +
+	"\x13RotateWebhookSecret\x12,.manas.payment.v1.RotateWebhookSecretRequest\x1a-.manas.payment.v1.RotateWebhookSecretResponse\"s\xc2\xcb\x18\x12x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02W:\x01*b\bendpoint\"H/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}/rotate-secret\x12\xe1\x01\n" +
+	"\x13TestWebhookEndpoint\x12,.manas.payment.v1.TestWebhookEndpointRequest\x1a-.manas.payment.v1.TestWebhookEndpointResponse\"m\xc2\xcb\x18\x15`\xca\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02N:\x01*b\bdelivery\"?/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}/test\x12\xda\x01\n" +
+	"\x15ListWebhookDeliveries\x12..manas.payment.v1.ListWebhookDeliveriesRequest\x1a/.manas.payment.v1.ListWebhookDeliveriesResponse\"`\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02G\x12E/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}/deliveries\x12\x83\x02\n" +
+	"\x15ReplayWebhookDelivery\x12..manas.payment.v1.ReplayWebhookDeliveryRequest\x1a/.manas.payment.v1.ReplayWebhookDeliveryResponse\"\x88\x01\xc2\xcb\x18\x15`\xca\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02i:\x01*b\bdelivery\"Z/api/v1/organizations/{id}/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}/replayBCZAgithub.com/manas360/platform/proto/gen/manas/payment/v1;paymentv1b\x06proto3"
 
 var (
 	file_manas_payment_v1_endpoint_proto_rawDescOnce sync.Once
