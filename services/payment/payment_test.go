@@ -54,6 +54,7 @@ func (r *rig) settledOnce(paymentID uuid.UUID) {
 	}
 }
 
+// Callbacks, polls and syncs at once take the money once. money.md B15, B39
 func TestPaidOnce(t *testing.T) {
 	r := newRig(t)
 	p := r.open(someOrder())
@@ -110,6 +111,7 @@ func TestLostCallbackIsPolled(t *testing.T) {
 	r.settledOnce(p.ID)
 }
 
+// Money after a failure is taken, and nothing forgets it. money.md B29, B37
 func TestFailedThenPaid(t *testing.T) {
 	r := newRig(t)
 	p := r.open(someOrder())
@@ -134,6 +136,7 @@ func TestFailedThenPaid(t *testing.T) {
 	}
 }
 
+// An amount that is not the order's moves nothing. money.md B17
 func TestCallbackClaimsAnotherAmount(t *testing.T) {
 	r := newRig(t)
 	p := r.open(someOrder())
@@ -156,6 +159,7 @@ func TestCallbackClaimsAnotherAmount(t *testing.T) {
 	r.settledOnce(p.ID)
 }
 
+// The provider's own amount is compared, too. money.md B17
 func TestProviderCapturedAnotherAmount(t *testing.T) {
 	r := newRig(t)
 	p := r.open(someOrder())
@@ -226,6 +230,7 @@ func TestProviderDown(t *testing.T) {
 }
 
 // TestAnswerLost has the provider open the order and the answer never come.
+// money.md B14, B18
 func TestAnswerLost(t *testing.T) {
 	r := newRig(t)
 	r.bank.next("pay", cutAfter)
@@ -278,6 +283,7 @@ func TestNeverHeardOf(t *testing.T) {
 	}
 }
 
+// One of many requests calls the provider. money.md B24
 func TestCreatedOnceByMany(t *testing.T) {
 	r := newRig(t)
 	in := someOrder()

@@ -132,6 +132,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// An answer is about our order, or about nothing. money.md B36
 func TestDecide(t *testing.T) {
 	good := fact{Kind: factstate.Captured, MerchantOrderID: "P1-1", EchoedOrderID: "P1-1", ProviderOrderID: "OMO1", AmountMinor: price, Currency: "INR"}
 	p := payment{State: factstate.Pending, AmountMinor: price, Currency: "INR"}

@@ -18,6 +18,12 @@ SELECT jsonb_build_object(
     'journal', (SELECT coalesce(jsonb_agg(to_jsonb(j) || jsonb_build_object('account', o.account, 'amount_minor', o.amount_minor) ORDER BY j.posted_at, o.seq), '[]')
                   FROM payment.journal AS j JOIN payment.payment AS p ON p.id = j.payment_id JOIN payment.posting AS o ON o.journal_id = j.id
                  WHERE p.user_id = @id),
+    'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'requested_by' - 'decided_by' - 'request_key' ORDER BY r.id), '[]')
+                  FROM payment.refund AS r JOIN payment.payment AS p ON p.id = r.payment_id WHERE p.user_id = @id),
+    'disputes', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]')
+                   FROM payment.dispute AS d JOIN payment.payment AS p ON p.id = d.payment_id WHERE p.user_id = @id),
+    'webhook_endpoints', (SELECT coalesce(jsonb_agg(to_jsonb(w) - 'secret' - 'previous_secret' ORDER BY w.id), '[]')
+                            FROM payment.webhook_endpoint AS w WHERE w.created_by = @id),
     'mandates', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.id), '[]') FROM payment.mandate AS m WHERE m.user_id = @id),
     'debits', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.created_at), '[]')
                  FROM payment.mandate_debit AS d JOIN payment.mandate AS m ON m.id = d.mandate_id WHERE m.user_id = @id),

@@ -71,6 +71,7 @@ func TestSandboxSignature(t *testing.T) {
 	}
 }
 
+// A claim's name follows from what it claims alone. money.md B20, B23
 func TestEventKey(t *testing.T) {
 	key := func(body []byte) [sha256.Size]byte {
 		t.Helper()

@@ -67,6 +67,7 @@ func TestActivation(t *testing.T) {
 	}
 }
 
+// TestActivationExactlyOnce money.md B38, B52
 func TestActivationExactlyOnce(t *testing.T) {
 	s := newStand(t)
 	userID := s.member(t)
@@ -101,6 +102,7 @@ func TestActivationExactlyOnce(t *testing.T) {
 	}
 }
 
+// TestInvoiceNumbersHaveNoGaps money.md B42, B43
 func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 	s := newStand(t)
 	const writers = 32

@@ -125,6 +125,7 @@ func TestCheckoutAfterAFailedPayment(t *testing.T) {
 	}
 }
 
+// A key is its owner's, and replays the answer. money.md B49
 func TestCheckoutReplaysByIdempotencyKey(t *testing.T) {
 	s := newStand(t)
 	userID := s.member(t)
