@@ -34,6 +34,7 @@ func TestAdminRefund(t *testing.T) {
 	o.once()
 	root := fresh(t)
 	why := "the customer asked by mail"
+	o.renew()
 	o.want(403, "PERMISSION_DENIED", adminRefund(o.token, o.payment, "e2e-"+unique(), body{"reason": why}))
 	root.want(400, "INVALID_ARGUMENT", adminRefund(root.token, o.payment, "e2e-"+unique(), body{}))
 	part := body{"amount": body{"currencyCode": "INR", "amountMinor": "50000"}, "reason": why}
@@ -122,13 +123,11 @@ func TestRefundByQuote(t *testing.T) {
 	if q.Str("amount", "amountMinor") != "149900" || q.Str("policy") != "monthly_two_days" {
 		t.Errorf("quote = %s", q.Raw)
 	}
-	in := api.Call{Method: "POST", URL: "/payments/" + o.payment + "/refund", Token: o.token, Body: body{"quoteHash": "another", "reason": ""}}
-	o.want(412, "PRECONDITION_FAILED", in)
-	in.Body = body{"quoteHash": q.Str("quoteHash"), "reason": "not what I looked for"}
-	o.want(201, "", in)
+	path, wish := "/payments/"+o.payment+"/refund", body{"quoteHash": q.Str("quoteHash"), "reason": "not what I looked for"}
+	o.fresh(412, "PRECONDITION_FAILED", "POST", path, body{"quoteHash": "another", "reason": ""})
+	o.fresh(201, "", "POST", path, wish)
 	stranger := join(t)
-	in.Token = stranger.token
-	stranger.want(404, "NOT_FOUND", in)
+	stranger.want(404, "NOT_FOUND", send(stranger, "POST", path, wish))
 	o.until("REFUNDED")
 	if n := o.back(); n != o.amount {
 		t.Errorf("the bank gave %d back", n)

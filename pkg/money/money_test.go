@@ -46,7 +46,7 @@ func TestEdges(t *testing.T) {
 		"all of the least": {func() (money.Money, error) { return inr(least).Fraction(1, 1) }, 0, money.ErrOverflow},
 		"all of the most":  {func() (money.Money, error) { return inr(most).Fraction(most, most) }, most, nil},
 		"rounds beyond":    {func() (money.Money, error) { return inr(most).Fraction(most, most-1) }, 0, money.ErrOverflow},
-		"one bit too much": {func() (money.Money, error) { return inr(1 << 62).Fraction(4, 1) }, 0, money.ErrOverflow},
+		"one bit too much": {func() (money.Money, error) { return inr(1<<62).Fraction(4, 1) }, 0, money.ErrOverflow},
 		"twice too much":   {func() (money.Money, error) { return inr(most).Fraction(2, 1) }, 0, money.ErrOverflow},
 		"of nothing":       {func() (money.Money, error) { return inr(5).Fraction(0, 7) }, 0, nil},
 		"by nothing":       {func() (money.Money, error) { return inr(5).Fraction(1, 0) }, 0, money.ErrWeights},
