@@ -10,17 +10,19 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/services/subscription/lifecycle"
 	"github.com/manas360/platform/services/subscription/period"
 )
 
-// capture is money that payment says has arrived for an order.
+// capture is money that payment says has arrived for an order, or gone back.
 type capture struct {
-	OrderID     uuid.UUID
-	PaymentID   uuid.UUID
-	UserID      uuid.UUID
-	AmountMinor int64
-	Currency    string
-	PaidAt      time.Time // zero: now
+	OrderID       uuid.UUID
+	PaymentID     uuid.UUID
+	UserID        uuid.UUID
+	AmountMinor   int64
+	RefundedMinor int64
+	Currency      string
+	PaidAt        time.Time // zero: now
 }
 
 // activate turns a paid order into the user's live subscription, once, however
@@ -36,9 +38,18 @@ func (s *Service) activate(ctx context.Context, tx txn, c capture, by actor) err
 	if c.AmountMinor != sub.TotalMinor || c.Currency != sub.Currency || c.UserID != sub.UserID {
 		return s.mistrust(ctx, sub, c, by)
 	}
-	now := s.now()
 	done, err := s.invoiced(ctx, tx, c.PaymentID)
 	if done || err != nil {
+		return err
+	}
+	return s.settle(ctx, tx, sub, c, by)
+}
+
+// settle begins an order that is paid, or that costs nothing.
+func (s *Service) settle(ctx context.Context, tx txn, sub subscription, c capture, by actor) error {
+	real := s.now()
+	now := sub.at(real)
+	if err := s.closeCharge(ctx, tx, sub.ID, chargePaid, c.PaymentID, real); err != nil {
 		return err
 	}
 	if sub.State != pendingState {
@@ -49,100 +60,155 @@ func (s *Service) activate(ctx context.Context, tx txn, c capture, by actor) err
 	if err != nil && !errors.Is(err, errNone) {
 		return err
 	}
-	if hasLive && live.paid() && !live.ended(now) && live.Tier >= sub.Tier {
+	if hasLive && !sub.mayReplace(live, real) {
 		// Two orders were paid; the better one stands.
 		if err := s.end(ctx, tx, &sub, cancelledState, "paid after "+live.PlanCode, now); err != nil {
 			return err
 		}
 		return s.late(ctx, tx, sub, c.PaymentID, by, now)
 	}
-	var events []outbox.Event
-	if hasLive {
-		ev, err := s.supersede(ctx, tx, live, sub, by, now)
-		if err != nil {
-			return err
-		}
-		events = append(events, ev)
+	inv, err := s.draftOf(ctx, tx, sub.ID, ofOrder, nil)
+	if errors.Is(err, errNone) { // ordered before there were drafts
+		inv = s.bill(sub, now)
+		err = s.insertDraft(ctx, tx, inv)
 	}
-	inv := s.bill(sub, c.PaymentID, now)
-	more, err := s.begin(ctx, tx, &sub, c, inv, by, now)
 	if err != nil {
 		return err
 	}
-	if err := s.outbox.Append(ctx, tx, append(events, more...)...); err != nil {
+	if hasLive {
+		if err := s.supersede(ctx, tx, live, sub, by, real); err != nil {
+			return err
+		}
+	}
+	if err := s.begin(ctx, tx, &sub, c, inv, by, now); err != nil {
 		return err
 	}
-	return s.issue(ctx, tx, inv, period.FinancialYear(now, s.zone))
+	return s.receipt(ctx, tx, sub, inv, c, by, now)
+}
+
+// mayReplace reports whether a paid order takes the place of what is live: of
+// anything unpaid or ended, of a lower plan, and of the one it was credited for.
+func (s subscription) mayReplace(live subscription, real time.Time) bool {
+	if !live.paid() || live.ended(real) || live.State == trialingState {
+		return true
+	}
+	if s.Replaces != nil {
+		return *s.Replaces == live.ID
+	}
+	return live.Tier < s.Tier
 }
 
 // begin starts the first period of a paid order.
-func (s *Service) begin(ctx context.Context, tx txn, sub *subscription, c capture, inv invoice, by actor, now time.Time) ([]outbox.Event, error) {
+func (s *Service) begin(ctx context.Context, tx txn, sub *subscription, c capture, inv invoice, by actor, now time.Time) error {
 	anchor := c.PaidAt
-	if anchor.IsZero() || anchor.After(now) {
+	if sub.ClockAt != nil || anchor.IsZero() || anchor.After(now) {
 		anchor = now
 	}
-	sub.State, sub.PaymentID, sub.Anchor, sub.CurrentPeriodStart, sub.DueAt = activeState, &c.PaymentID, &anchor, &anchor, nil
-	if k := months(sub.Cycle); k > 0 {
-		end := period.Start(anchor, s.zone, k, 1)
-		sub.CurrentPeriodEnd, sub.DueAt = &end, &end
+	sub.Anchor, sub.CurrentPeriodStart = &anchor, &anchor
+	if c.PaymentID != uuid.Nil {
+		sub.PaymentID = &c.PaymentID
 	}
-	if err := s.move(ctx, tx, sub, pendingState, "paid", now); err != nil {
-		return nil, err
+	if k := sub.months(); k > 0 {
+		end, err := s.nextEnd(*sub, k, 0)
+		if err != nil {
+			return err
+		}
+		sub.CurrentPeriodEnd, sub.PaidUntil = &end, &end
 	}
-	if err := s.insertPeriod(ctx, tx, *sub, 0, inv.ID); err != nil {
-		return nil, err
+	if err := s.insertPeriod(ctx, tx, sub.ID, 0, anchor, sub.CurrentPeriodEnd, &inv.ID); err != nil {
+		return err
 	}
-	granted, err := s.grant(ctx, tx, *sub, by, now)
-	if err != nil {
-		return nil, err
+	_, err := s.apply(ctx, tx, sub, step{
+		fact: lifecycle.Captured, action: "subscription.activated", reason: "paid", by: by, now: now, paid: c.PaymentID,
+		also: []change{{"planCode", "", sub.PlanCode}},
+	})
+	return err
+}
+
+// receipt makes the invoice of a payment final and tells the customer. It takes
+// the number, so nothing but the commit comes after.
+func (s *Service) receipt(ctx context.Context, tx txn, sub subscription, inv invoice, c capture, by actor, now time.Time) error {
+	inv.IssuedAt = now
+	if c.PaymentID != uuid.Nil {
+		inv.PaymentID = &c.PaymentID
 	}
-	return append([]outbox.Event{
-		also(audit(ctx, "subscription.activated", by, *sub, now,
-			change{"state", pendingState, sub.State}, change{"planCode", "", sub.PlanCode}), "payment", "pay", c.PaymentID),
-		also(audit(ctx, "invoice.issued", by, *sub, now,
-			change{"state", "", inv.State}, change{"totalMinor", "", inv.TotalMinor}), "invoice", "inv", inv.ID),
-	}, granted...), nil
+	events := []outbox.Event{also(audit(ctx, "invoice.issued", by, sub, s.now(),
+		change{"state", draftState, paidState}, change{"totalMinor", "", inv.TotalMinor}), "invoice", "inv", inv.ID)}
+	if inv.TotalMinor > 0 {
+		events = append(events, s.notice(inv.UserID, "receipt", map[string]string{
+			"detail": inv.Lines[0].Description + ": " + rupees(inv.Currency, inv.TotalMinor),
+			"date":   now.UTC().Format(time.RFC3339), "link": "/invoices/" + invoiceName(inv.ID),
+		}))
+	}
+	if err := s.outbox.Append(ctx, tx, events...); err != nil {
+		return err
+	}
+	return s.issue(ctx, tx, inv, paidState, period.FinancialYear(now, s.zone))
 }
 
 // supersede ends what the user had until now.
-func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, who actor, now time.Time) (outbox.Event, error) {
-	from, to := live.State, cancelledState
-	if live.ended(now) {
-		to = expiredState
+func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, who actor, real time.Time) error {
+	if err := s.pass(ctx, tx, &live, real); err != nil || !lifecycle.State(live.State).Live() {
+		return err
 	}
-	if err := s.end(ctx, tx, &live, to, "superseded by "+by.PlanCode, now); err != nil {
-		return outbox.Event{}, err
-	}
-	return audit(ctx, "subscription.superseded", who, live, now, change{"state", from, live.State}), nil
+	_, err := s.apply(ctx, tx, &live, step{
+		fact: lifecycle.Superseded, action: "subscription.superseded", reason: "superseded by " + by.PlanCode, by: who, now: live.at(real),
+	})
+	return err
 }
 
-// late records money for an order that is no longer open. It gives nothing; the
-// money goes back by a refund.
-func (s *Service) late(ctx context.Context, tx txn, sub subscription, paymentID uuid.UUID, by actor, now time.Time) error {
-	zerolog.Ctx(ctx).Warn().Stringer("subscription_id", sub.ID).Str("state", sub.State).Msg("money for a closed order")
-	return s.outbox.Append(ctx, tx, also(audit(ctx, "subscription.late_payment", by, sub, now,
-		change{"totalMinor", "", sub.TotalMinor}), "payment", "pay", paymentID), giveBack(paymentID, now))
+// takeBack books money that went back: a credit note for the invoice, and the
+// end of a subscription whose running period is no longer paid. One that has
+// ended, or that other money keeps, stays as it is.
+func (s *Service) takeBack(ctx context.Context, tx txn, sub subscription, c capture, whole bool, by actor) error {
+	if err := s.lockUser(ctx, tx, sub.UserID); err != nil {
+		return err
+	}
+	sub, err := s.subscription(ctx, tx, sub.ID)
+	if err != nil {
+		return err
+	}
+	if whole && sub.PaymentID != nil && *sub.PaymentID == c.PaymentID && lifecycle.State(sub.State).Live() {
+		if _, err := s.apply(ctx, tx, &sub, step{
+			fact: lifecycle.Refunded, action: "subscription.refunded", reason: "refunded", by: by, now: sub.at(s.now()), paid: c.PaymentID,
+		}); err != nil {
+			return err
+		}
+	}
+	return s.correct(ctx, tx, sub, c, by)
 }
 
-// takeBack ends a subscription whose money went back, and gives its user Free.
-// One that has ended, or that other money keeps, stays as it is.
-func (s *Service) takeBack(ctx context.Context, tx txn, c capture, by actor) error {
-	sub, err := s.locked(ctx, tx, c.OrderID)
+// correct issues the credit note of money that went back. A payment that was
+// never invoiced has none.
+func (s *Service) correct(ctx context.Context, tx txn, sub subscription, c capture, by actor) error {
+	inv, err := s.invoiceOfPayment(ctx, tx, c.PaymentID)
 	if errors.Is(err, errNone) {
 		return nil
 	}
-	if err != nil || sub.State != activeState || sub.PaymentID == nil || *sub.PaymentID != c.PaymentID {
+	if err != nil {
+		return err
+	}
+	before, err := s.credited(ctx, tx, inv.ID)
+	if err != nil || c.RefundedMinor <= before {
 		return err
 	}
 	now := s.now()
-	if err := s.end(ctx, tx, &sub, cancelledState, "refunded", now); err != nil {
+	note := s.creditNote(inv, before, min(c.RefundedMinor, inv.TotalMinor), sub.at(now))
+	if note.TotalMinor <= 0 {
+		return nil
+	}
+	if err := s.insertDraft(ctx, tx, note); err != nil {
 		return err
 	}
-	if err := s.outbox.Append(ctx, tx, also(audit(ctx, "subscription.refunded", by, sub, now,
-		change{"state", activeState, sub.State}), "payment", "pay", c.PaymentID)); err != nil {
+	if err := s.outbox.Append(ctx, tx,
+		also(audit(ctx, "invoice.credited", by, sub, now, change{"totalMinor", "", note.TotalMinor}), "invoice", "inv", note.ID),
+		s.notice(note.UserID, "credit_note", map[string]string{
+			"detail": note.Lines[0].Description + ": " + rupees(note.Currency, note.TotalMinor), "link": "/invoices/" + invoiceName(note.ID),
+		}),
+	); err != nil {
 		return err
 	}
-	return s.giveFree(ctx, tx, sub.UserID, by)
+	return s.issue(ctx, tx, note, finalState, period.FinancialYear(note.IssuedAt, s.zone))
 }
 
 // mistrust refuses money that is not what the order asks for. The record is

@@ -43,7 +43,7 @@ func TestActivation(t *testing.T) {
 	}
 	want := []string{
 		"subscription.created", "entitlement.changed", "subscription.checkout_started",
-		"subscription.superseded", "subscription.activated", "invoice.issued", "entitlement.changed",
+		"subscription.superseded", "subscription.activated", "entitlement.changed", "invoice.issued",
 	}
 	if diff := cmp.Diff(want, s.actions(t)); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
@@ -131,7 +131,7 @@ func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 	for i := range writers {
 		want = append(want, fmt.Sprintf("INV/26-27/%06d", i+1))
 	}
-	if diff := cmp.Diff(want, texts(t, s.db, `SELECT number FROM subscription.invoice ORDER BY number`)); diff != "" {
+	if diff := cmp.Diff(want, texts(t, s.db, `SELECT number FROM subscription.invoice WHERE number IS NOT NULL ORDER BY number`)); diff != "" {
 		t.Errorf("numbers (-want +got):\n%s", diff)
 	}
 }

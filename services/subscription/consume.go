@@ -23,6 +23,7 @@ func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, am
 	if e.ended(now) {
 		return nil, s.required(ctx, code)
 	}
+	now = e.at(now)
 	l, err := s.feature(ctx, e, code)
 	if errors.Is(err, errNone) {
 		return nil, s.lacking(ctx, e, code)

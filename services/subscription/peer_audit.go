@@ -65,6 +65,26 @@ func auditPurchase(ctx context.Context, action string, by actor, pur purchase, n
 	return e
 }
 
+// auditBilling is the event of who stands on somebody's invoices.
+func auditBilling(ctx context.Context, userID uuid.UUID, old, p billingProfile, now time.Time) outbox.Event {
+	e := audit(ctx, "billing_profile.changed", actorOf(ctx), subscription{UserID: userID}, now,
+		change{"state", old.State, p.State}, change{"country", old.Country, p.Country}, change{"version", old.Version, p.Version})
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Targets = ev.Targets[1:]
+	}
+	return e
+}
+
+// auditClock is the event of somebody's hand on a test clock.
+func auditClock(ctx context.Context, action string, c testClock, now time.Time, changes ...change) outbox.Event {
+	e := audit(ctx, action, actorOf(ctx), subscription{}, now, changes...)
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Targets = []*auditv1.Event_Target{{Type: "test_clock", Id: c.ID}}
+	}
+	e.Key = c.ID
+	return e
+}
+
 // alsoPaid adds the payment that the act was upon.
 func alsoPaid(e outbox.Event, paymentID uuid.UUID) outbox.Event {
 	return also(e, "payment", "pay", paymentID)

@@ -13,6 +13,7 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
+	"github.com/manas360/platform/services/subscription/gst"
 )
 
 const defaultProvider = "phonepe"
@@ -28,22 +29,24 @@ func newPaymentPeer(conn grpc.ClientConnInterface) paymentPeer {
 
 // open opens the payment of an order, or finds the one there is. Safe to
 // repeat: the order's id is the request's. Never call it in a transaction.
-func (p paymentPeer) open(ctx context.Context, sub subscription, provider string) (payment, error) {
+func (p paymentPeer) open(ctx context.Context, o payable, provider string) (payment, error) {
 	if provider == "" {
 		provider = defaultProvider
 	}
-	tax := split(sub.price())
 	r, err := p.client.CreatePayment(ctx, &paymentv1.CreatePaymentRequest{
-		RequestId: sub.ID[:], UserId: sub.UserID[:], Purpose: "subscription", ProductCode: sub.PlanCode, Provider: provider, Cycle: sub.Cycle,
-		Amount: &typev1.Money{CurrencyCode: sub.Currency, AmountMinor: sub.TotalMinor},
-		Tax: &typev1.TaxBreakdown{
-			TaxableMinor: tax.Taxable, CgstMinor: tax.CGST, SgstMinor: tax.SGST, IgstMinor: tax.IGST, RoundOffMinor: tax.RoundOff,
-		},
+		RequestId: o.OrderID[:], UserId: o.UserID[:], Purpose: "subscription", ProductCode: o.ProductCode, Provider: provider, Cycle: o.Cycle,
+		Amount: &typev1.Money{CurrencyCode: o.Currency, AmountMinor: o.Tax.Total()}, Tax: packTax(o.Tax),
 	})
 	if err != nil {
-		return payment{}, fmt.Errorf("open payment of order %s: %w", sub.ID, fail.FromError(err))
+		return payment{}, fmt.Errorf("open payment of order %s: %w", o.OrderID, fail.FromError(err))
 	}
 	return unpackPayment(r.GetPayment())
+}
+
+func packTax(t gst.Split) *typev1.TaxBreakdown {
+	return &typev1.TaxBreakdown{
+		TaxableMinor: t.Taxable, CgstMinor: t.CGST, SgstMinor: t.SGST, IgstMinor: t.IGST, RoundOffMinor: t.RoundOff,
+	}
 }
 
 // find reads the payment of an order; errNone when none was opened.
@@ -72,7 +75,9 @@ func unpackPayment(m *paymentv1.Payment) (payment, error) {
 
 // captured unpacks the event of money that moved.
 func captured(m *paymentv1.PaymentStateChanged) (capture, error) {
-	c := capture{AmountMinor: m.GetAmount().GetAmountMinor(), Currency: m.GetAmount().GetCurrencyCode()}
+	c := capture{
+		AmountMinor: m.GetAmount().GetAmountMinor(), Currency: m.GetAmount().GetCurrencyCode(), RefundedMinor: m.GetRefundedAmount().GetAmountMinor(),
+	}
 	for _, f := range []struct {
 		into *uuid.UUID
 		from []byte

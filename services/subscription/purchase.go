@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/manas360/platform/pkg/fail"
-	"github.com/manas360/platform/services/subscription/period"
+	"github.com/manas360/platform/services/subscription/gst"
 )
 
 // What a payment that a customer begins is for.
@@ -51,7 +51,7 @@ type prepared struct {
 	ID       uuid.UUID
 	Currency string
 	Cycle    string
-	Price    price
+	Tax      gst.Split
 }
 
 // prepare makes the order that a payment is about to settle, or finds the open
@@ -72,15 +72,22 @@ func (s *Service) prepare(ctx context.Context, userID uuid.UUID, purpose, code, 
 	}
 	if pr, ok := p.once(cycle); ok && purpose == forProduct {
 		pur, err := s.placePurchase(ctx, userID, p, pr)
-		return prepared{ID: pur.ID, Currency: pur.Currency, Cycle: oneTime, Price: pur.price()}, err
+		return prepared{ID: pur.ID, Currency: pur.Currency, Cycle: oneTime, Tax: s.ownTax(pur.price())}, err
 	}
 	pr, err := p.orderable(cycle)
 	if err != nil {
 		return prepared{}, err
 	}
-	sub, err := s.place(ctx, userID, p, pr)
-	return prepared{ID: sub.ID, Currency: sub.Currency, Cycle: sub.Cycle, Price: sub.price()}, err
+	_, pay, err := s.place(ctx, userID, p, pr, wanted{PlanCode: code, Cycle: pr.Cycle})
+	if err == nil && pay.Zero {
+		err = fail.New(fail.Conflict, "there is nothing to pay")
+	}
+	return prepared{ID: pay.OrderID, Currency: pay.Currency, Cycle: pay.Cycle, Tax: pay.Tax}, err
 }
+
+// ownTax takes a price apart as sold in the supplier's own state: things bought
+// once are not sold by the customer's.
+func (s *Service) ownTax(pr price) gst.Split { return split(pr, s.supplier.State, s.supplier.State) }
 
 // once finds the price of something that is sold once.
 func (p plan) once(cycle string) (price, bool) {
@@ -131,7 +138,7 @@ func (s *Service) placePurchase(ctx context.Context, userID uuid.UUID, p plan, p
 		now := s.now()
 		due, purID := now.Add(openFor), s.ids.New()
 		if err := s.insertPurchase(ctx, tx, purchase{
-			ID: purID, UserID: userID, ProductCode: p.Code, PlanVersion: p.Version, PriceID: pr.ID, TotalMinor: split(pr).Total(), DueAt: &due, CreatedAt: now,
+			ID: purID, UserID: userID, ProductCode: p.Code, PlanVersion: p.Version, PriceID: pr.ID, TotalMinor: s.ownTax(pr).Total(), DueAt: &due, CreatedAt: now,
 		}); err != nil {
 			return err
 		}
@@ -177,14 +184,14 @@ func (s *Service) deliver(ctx context.Context, tx txn, pur purchase, c capture, 
 		return err
 	}
 	inv := s.billPurchase(pur, c.PaymentID, now)
-	if err := s.outbox.Append(ctx, tx,
-		alsoPaid(auditPurchase(ctx, "purchase.paid", by, pur, now, change{"state", from, paidState}), c.PaymentID),
-		also(auditPurchase(ctx, "invoice.issued", by, pur, now,
-			change{"state", "", inv.State}, change{"totalMinor", "", inv.TotalMinor}), "invoice", "inv", inv.ID),
-	); err != nil {
+	if err := s.insertDraft(ctx, tx, inv); err != nil {
 		return err
 	}
-	return s.issue(ctx, tx, inv, period.FinancialYear(now, s.zone))
+	if err := s.outbox.Append(ctx, tx,
+		alsoPaid(auditPurchase(ctx, "purchase.paid", by, pur, now, change{"state", from, paidState}), c.PaymentID)); err != nil {
+		return err
+	}
+	return s.receipt(ctx, tx, subscription{ID: pur.ID, UserID: pur.UserID}, inv, c, by, now)
 }
 
 // mistrustPurchase refuses money that is not what the order asks for, as
@@ -219,14 +226,11 @@ func (s *Service) lapsePurchase(ctx context.Context, tx txn, purID uuid.UUID, by
 
 // billPurchase makes the invoice of a paid purchase.
 func (s *Service) billPurchase(pur purchase, paymentID uuid.UUID, now time.Time) invoice {
-	tax := split(pur.price())
 	return invoice{
-		ID: s.ids.New(), UserID: pur.UserID, PurchaseID: &pur.ID, PaymentID: paymentID,
-		State: "PAID", PlaceOfSupply: s.supplier.State, Currency: pur.Currency,
-		Lines:        []invoiceLine{{Description: pur.ProductName, SACCode: pur.SACCode, AmountMinor: pur.TotalMinor}},
-		TaxableMinor: tax.Taxable, CGSTMinor: tax.CGST, SGSTMinor: tax.SGST, IGSTMinor: tax.IGST,
-		RoundOffMinor: tax.RoundOff, TotalMinor: pur.TotalMinor, IssuedAt: now,
-	}
+		ID: s.ids.New(), UserID: pur.UserID, PurchaseID: &pur.ID, PaymentID: &paymentID, Kind: ofOrder,
+		State: draftState, PlaceOfSupply: s.supplier.State, Currency: pur.Currency, IssuedAt: now,
+		Lines: []invoiceLine{{Description: pur.ProductName, SACCode: pur.SACCode, AmountMinor: pur.TotalMinor}},
+	}.taxedAs(s.ownTax(pur.price()))
 }
 
 // sweepPurchase closes an order nobody paid. While payment does not know

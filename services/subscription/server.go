@@ -95,7 +95,7 @@ func (s *publicServer) GetCurrentSubscription(ctx context.Context, _ *subscripti
 	if err != nil {
 		return nil, err
 	}
-	return &subscriptionv1.GetCurrentSubscriptionResponse{Subscription: packSubscription(sub)}, nil
+	return &subscriptionv1.GetCurrentSubscriptionResponse{Subscription: packSubscription(sub.shown(s.now()))}, nil
 }
 
 func (s *publicServer) ListSubscriptions(ctx context.Context, r *subscriptionv1.ListSubscriptionsRequest) (*subscriptionv1.ListSubscriptionsResponse, error) {
@@ -122,7 +122,7 @@ func (s *publicServer) ListSubscriptions(ctx context.Context, r *subscriptionv1.
 		out.NextPageToken = s.pages.Seal(query, list[size-1].ID)
 	}
 	for _, sub := range list {
-		out.Subscriptions = append(out.Subscriptions, packSubscription(sub))
+		out.Subscriptions = append(out.Subscriptions, packSubscription(sub.shown(s.now())))
 	}
 	return out, nil
 }
@@ -132,21 +132,14 @@ func (s *publicServer) Checkout(ctx context.Context, r *subscriptionv1.CheckoutR
 	if err != nil {
 		return nil, err
 	}
-	cycle := ""
-	if r.GetCycle() != subscriptionv1.Price_CYCLE_UNSPECIFIED {
-		cycle = r.GetCycle().String()
-	}
-	o, err := s.checkout(ctx, caller.UserID, r.GetPlanCode(), cycle, r.GetProvider())
+	o, err := s.checkout(ctx, caller.UserID, wanted{
+		PlanCode: r.GetPlanCode(), Cycle: cycleOf(r.GetCycle()), Provider: r.GetProvider(), Coupon: r.GetCouponCode(),
+		PreviewHash: r.GetPreviewHash(), ClockID: r.TestClockId,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &subscriptionv1.CheckoutResponse{
-		Subscription: packSubscription(o.subscription),
-		Payment: &subscriptionv1.CheckoutResponse_Payment{
-			Id: id.Format("pay", o.payment.ID), State: o.payment.State, RedirectUrl: o.payment.RedirectURL,
-			Amount: money(o.payment.Currency, o.payment.AmountMinor),
-		},
-	}, nil
+	return &subscriptionv1.CheckoutResponse{Subscription: packSubscription(o.subscription), Payment: packOrder(o)}, nil
 }
 
 func (s *publicServer) GetEntitlements(ctx context.Context, _ *subscriptionv1.GetEntitlementsRequest) (*subscriptionv1.GetEntitlementsResponse, error) {

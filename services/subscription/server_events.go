@@ -21,6 +21,8 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterSubscriptionServiceServer(g, &publicServer{Service: s})
 	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
+	subscriptionv1.RegisterBillingServiceServer(g, &billingServer{Service: s})
+	subscriptionv1.RegisterTestClockServiceServer(g, &clockServer{Service: s})
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
@@ -78,19 +80,50 @@ func (s *Service) onPayment(ctx context.Context, tx txn, ev *eventv1.Event) erro
 	if !errors.Is(err, errNone) {
 		return err
 	}
-	switch m.GetState() {
+	return s.onOrderPayment(ctx, tx, m.GetState(), c, by)
+}
+
+// onOrderPayment routes news of an order's payment: of a first one, whose order
+// is the subscription itself, or of a charge for another period.
+func (s *Service) onOrderPayment(ctx context.Context, tx txn, state paymentv1.Payment_State, c capture, by actor) error {
+	ch, err := s.chargeOf(ctx, tx, c.OrderID)
+	if err != nil && !errors.Is(err, errNone) {
+		return err
+	}
+	sub, renewal := subscription{ID: c.OrderID}, false
+	if err == nil {
+		inv, err := s.invoiceByID(ctx, tx, ch.InvoiceID)
+		if err != nil {
+			return err
+		}
+		sub.ID, renewal = *inv.SubscriptionID, inv.Kind == ofRenewal
+	}
+	switch state {
 	case paymentv1.Payment_SUCCEEDED:
+		if renewal {
+			return s.renew(ctx, tx, ch, c, by)
+		}
 		return s.activate(ctx, tx, c, by)
-	case paymentv1.Payment_REFUNDED:
-		return s.takeBack(ctx, tx, c, by)
+	case paymentv1.Payment_REFUNDED, paymentv1.Payment_PARTIALLY_REFUNDED:
+		sub, err := s.subscription(ctx, tx, sub.ID)
+		if errors.Is(err, errNone) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.takeBack(ctx, tx, sub, c, state == paymentv1.Payment_REFUNDED, by)
 	case paymentv1.Payment_FAILED, paymentv1.Payment_EXPIRED, paymentv1.Payment_CANCELLED:
-		err := s.abandonIn(ctx, tx, c.OrderID, "payment "+m.GetState().String(), by)
+		if renewal {
+			return s.declineCharge(ctx, tx, c.OrderID, c.PaymentID, by)
+		}
+		err := s.abandonIn(ctx, tx, c.OrderID, "payment "+state.String(), by)
 		if errors.Is(err, errNone) {
 			return fail.New(fail.InvalidArgument, "there is no order %s", c.OrderID)
 		}
 		return err
 	default:
-		return nil // on its way, or a part that went back
+		return nil // on its way
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *internalServer) GetUserSubscription(ctx context.Context, r *subscriptio
 	sub, err := s.live(ctx, s.db.Pool, userID)
 	switch {
 	case err == nil && !sub.ended(s.now()):
-		out.Subscription = packSubscription(sub)
+		out.Subscription = packSubscription(sub.shown(s.now()))
 	case err != nil && !errors.Is(err, errNone):
 		return nil, err
 	}

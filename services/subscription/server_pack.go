@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"encoding/hex"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -50,7 +51,8 @@ func packSubscription(s subscription) *subscriptionv1.Subscription {
 		PlanCode: s.PlanCode, Cycle: packCycle(s.Cycle), Price: packPrice(s.price()),
 		CurrentPeriodStart: stamp(s.CurrentPeriodStart), CurrentPeriodEnd: stamp(s.CurrentPeriodEnd), TrialEnd: stamp(s.TrialEnd),
 		CancelAtPeriodEnd: s.CancelAtPeriodEnd, PendingPlanCode: s.PendingPlanCode, AutoRenew: s.AutoRenew,
-		TestClockId: s.TestClockID, Etag: s.etag(), CreatedAt: timestamppb.New(s.CreatedAt),
+		TestClockId: s.TestClockID, Etag: s.etag(), CreatedAt: timestamppb.New(s.CreatedAt), PaidUntil: stamp(s.PaidUntil),
+		UnpaidUntil: stamp(s.UnpaidUntil), PausedUntil: stamp(s.PausedUntil), CancelledAt: stamp(s.CancelledAt), CancelReason: s.CancelReason,
 	}
 }
 
@@ -77,13 +79,26 @@ func packLimit(l limit) *subscriptionv1.Entitlements_Limit {
 	}
 }
 
+func invoiceName(invoiceID uuid.UUID) string { return id.Format("inv", invoiceID) }
+
 func packInvoice(v invoice) *subscriptionv1.Invoice {
 	m := &subscriptionv1.Invoice{
-		Id: id.Format("inv", v.ID), Number: v.Number,
+		Id: invoiceName(v.ID), PlaceOfSupply: v.PlaceOfSupply, Hash: hex.EncodeToString(v.Hash),
+		Kind:    subscriptionv1.Invoice_Kind(subscriptionv1.Invoice_Kind_value[v.Kind]),
 		State:   subscriptionv1.Invoice_State(subscriptionv1.Invoice_State_value[v.State]),
 		Taxable: money(v.Currency, v.TaxableMinor), Cgst: money(v.Currency, v.CGSTMinor), Sgst: money(v.Currency, v.SGSTMinor),
 		Igst: money(v.Currency, v.IGSTMinor), RoundOff: money(v.Currency, v.RoundOffMinor), Total: money(v.Currency, v.TotalMinor),
-		IssuedAt: timestamppb.New(v.IssuedAt), PaymentId: id.Format("pay", v.PaymentID),
+		IssuedAt: timestamppb.New(v.IssuedAt),
+	}
+	if v.Number != nil {
+		m.Number = *v.Number
+	}
+	if v.PaymentID != nil {
+		m.PaymentId = id.Format("pay", *v.PaymentID)
+	}
+	if v.Corrects != nil {
+		corrected := invoiceName(*v.Corrects)
+		m.CorrectsId = &corrected
 	}
 	if v.SubscriptionID != nil {
 		m.SubscriptionId = id.Format("sub", *v.SubscriptionID)

@@ -10,7 +10,6 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
-	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 )
 
 type purchaseServer struct {
@@ -83,11 +82,7 @@ func (s *purchaseInternalServer) PreparePurchase(ctx context.Context, r *subscri
 	if err != nil {
 		return nil, err
 	}
-	tax := split(o.Price)
 	return &subscriptionv1.PreparePurchaseResponse{
-		OrderId: o.ID[:], Amount: money(o.Currency, tax.Total()), Cycle: subscriptionv1.Price_Cycle(subscriptionv1.Price_Cycle_value[o.Cycle]),
-		Tax: &typev1.TaxBreakdown{
-			TaxableMinor: tax.Taxable, CgstMinor: tax.CGST, SgstMinor: tax.SGST, IgstMinor: tax.IGST, RoundOffMinor: tax.RoundOff,
-		},
+		OrderId: o.ID[:], Amount: money(o.Currency, o.Tax.Total()), Cycle: packCycle(o.Cycle), Tax: packTax(o.Tax),
 	}, nil
 }

@@ -62,6 +62,7 @@ type stand struct {
 	payment eventv1.EventInboxServiceClient
 	shop    subscriptionv1.PurchaseInternalServiceClient // as payment sees it
 	kept    subscriptionv1.PurchaseServiceClient
+	gateway *grpc.ClientConn
 }
 
 func newStand(t *testing.T) *stand {
@@ -79,7 +80,7 @@ func newStand(t *testing.T) *stand {
 	ids := id.NewMaker(c.now, rand.Reader)
 	s, err := New(Parts{
 		DB: db, Outbox: outbox.New(schema, ids, c.now), Payment: rpctest.Dial(t, "subscription", "payment", rpctest.Serve(t, pay)),
-		Pages: page.NewSealer(strings.Repeat("k", 32)), Supplier: Supplier{State: "29", Prefix: "INV"}, IDs: ids, Now: c.now,
+		Pages: page.NewSealer(strings.Repeat("k", 32)), Supplier: Supplier{State: "29", Prefix: "INV"}, IDs: ids, Now: c.now, TestClocks: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -91,14 +92,16 @@ func newStand(t *testing.T) *stand {
 	s.Register(g, rpc.Peer)
 	addr := rpctest.Serve(t, g)
 	as := func(name string) *grpc.ClientConn { return rpctest.Dial(t, name, "subscription", addr) }
+	edge := as("gateway")
 	return &stand{
+		gateway: edge,
 		Service: s, clock: c, money: money,
-		public:  subscriptionv1.NewSubscriptionServiceClient(as("gateway")),
+		public:  subscriptionv1.NewSubscriptionServiceClient(edge),
 		admin:   subscriptionv1.NewSubscriptionInternalServiceClient(as("admin")),
 		auth:    eventv1.NewEventInboxServiceClient(as("auth")),
 		payment: eventv1.NewEventInboxServiceClient(as("payment")),
 		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
-		kept:    subscriptionv1.NewPurchaseServiceClient(as("gateway")),
+		kept:    subscriptionv1.NewPurchaseServiceClient(edge),
 	}
 }
 
@@ -256,7 +259,8 @@ func (s *stand) states(t *testing.T, userID uuid.UUID) []string {
 // told gives the outbox of a destination in order, decoded.
 func told[T proto.Message](t *testing.T, s *stand, destination string, fresh func() T) []T {
 	t.Helper()
-	rows, err := s.db.Pool.Query(t.Context(), `SELECT payload FROM subscription.outbox WHERE destination = $1 ORDER BY seq`, destination)
+	rows, err := s.db.Pool.Query(t.Context(), `SELECT payload FROM subscription.outbox WHERE destination = $1 AND type = $2 ORDER BY seq`,
+		destination, string(fresh().ProtoReflect().Descriptor().FullName()))
 	if err != nil {
 		t.Fatal(err)
 	}

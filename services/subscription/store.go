@@ -72,6 +72,14 @@ func exec(ctx context.Context, q querier, what, sql string, a args) (int64, erro
 	return tag.RowsAffected(), nil
 }
 
+// exactly turns a count of rows that is not the expected one into an error.
+func exactly(want, got int64, what string, err error) error {
+	if err == nil && got != want {
+		return fmt.Errorf("%s: %d rows, want %d", what, got, want)
+	}
+	return err
+}
+
 const lockUser = `SELECT pg_advisory_xact_lock(hashtextextended(@user_id::text, 0))`
 
 // lockUser makes the transitions of one user wait for each other, so that what

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/manas360/platform/services/subscription/lifecycle"
 )
 
 const putEntitlements = `
@@ -19,20 +21,37 @@ SELECT @user_id, 1, @subscription_id, @plan_code, @plan_version,
    SET epoch = e.epoch + 1, subscription_id = excluded.subscription_id, plan_code = excluded.plan_code,
        plan_version = excluded.plan_version, features = excluded.features, ends_at = excluded.ends_at,
        updated_at = excluded.updated_at
-RETURNING e.epoch, e.plan_code, e.plan_version, e.features, e.ends_at`
+RETURNING e.epoch, e.plan_code, e.plan_version, e.features, e.ends_at, NULL::timestamptz AS clock_at`
 
 // putEntitlements makes sub's plan the one that bites and gives the new set.
 func (s *Service) putEntitlements(ctx context.Context, tx txn, sub subscription, now time.Time) (entitlements, error) {
+	code, version := sub.PlanCode, sub.PlanVersion
+	until, forever := lifecycle.AccessUntil(sub.life())
+	if sub.State == pausedState { // who pauses has what everybody has
+		free, err := s.offerOf(ctx, tx, freePlan)
+		if err != nil {
+			return entitlements{}, err
+		}
+		code, version, forever = freePlan, free.Version, true
+	}
+	switch {
+	case forever:
+		until = time.Time{}
+	case sub.PendingPriceID != nil && sub.State == activeState: // then another plan's begin
+		until = *sub.CurrentPeriodEnd
+	}
 	return one[entitlements](ctx, tx, putEntitlements, args{
-		"user_id": sub.UserID, "subscription_id": sub.ID, "plan_code": sub.PlanCode, "plan_version": sub.PlanVersion,
-		"ends_at": sub.CurrentPeriodEnd, "now": now,
+		"user_id": sub.UserID, "subscription_id": sub.ID, "plan_code": code, "plan_version": version,
+		"ends_at": ref(until), "now": now,
 	})
 }
 
 const selectEntitlements = `
-SELECT epoch, plan_code, plan_version, features, ends_at
-  FROM subscription.entitlement_set
- WHERE user_id = @user_id`
+SELECT e.epoch, e.plan_code, e.plan_version, e.features, e.ends_at, c.frozen_at AS clock_at
+  FROM subscription.entitlement_set AS e
+  JOIN subscription.subscription AS s ON s.id = e.subscription_id
+  LEFT JOIN subscription.test_clock AS c ON c.id = s.test_clock_id
+ WHERE e.user_id = @user_id`
 
 // entitlements reads a user's set as it was last written; errNone when there is none.
 func (s *Service) entitlements(ctx context.Context, userID uuid.UUID) (entitlements, error) {

@@ -25,7 +25,7 @@ var queries = map[string]string{
 	"selectOffer": selectOffer, "subscriptionRows": subscriptionRows, "selectSubscription": selectSubscription,
 	"selectLive": selectLive, "selectPending": selectPending, "selectHistory": selectHistory, "countHistory": countHistory,
 	"insertSubscription": insertSubscription, "updateSubscription": updateSubscription, "insertEvent": insertEvent,
-	"notePayment": notePayment, "insertPeriod": insertPeriod, "selectDue": selectDue, "postpone": postpone,
+	"notePayment": notePayment, "insertPeriod": insertPeriod, "claimDue": claimDue, "postpone": postpone,
 	"putEntitlements": putEntitlements, "selectEntitlements": selectEntitlements, "selectLimits": selectLimits,
 	"selectFeature": selectFeature, "countUse": countUse, "selectUse": selectUse, "nextNumber": nextNumber,
 	"insertInvoice": insertInvoice, "invoiceRows": invoiceRows, "selectInvoice": selectInvoice,
@@ -34,6 +34,15 @@ var queries = map[string]string{
 	"purchaseRows":       purchaseRows, "selectPurchase": selectPurchase, "selectOpenPurchase": selectOpenPurchase, "selectPurchases": selectPurchases,
 	"insertPurchase": insertPurchase, "payPurchase": payPurchase, "expirePurchase": expirePurchase,
 	"selectDuePurchases": selectDuePurchases, "postponePurchase": postponePurchase,
+	"arriveClock": arriveClock, "chargeRows": chargeRows, "clockRows": clockRows, "closeCharge": closeCharge,
+	"countCoupon": countCoupon, "couponUsed": couponUsed, "finalizeInvoice": finalizeInvoice, "insertCharge": insertCharge,
+	"insertClock": insertClock, "insertRedemption": insertRedemption, "insertTrial": insertTrial, "moveClock": moveClock,
+	"releaseCoupon": releaseCoupon, "selectBilling": selectBilling, "selectCharge": selectCharge, "selectClock": selectClock,
+	"selectClockDue": selectClockDue, "selectClocks": selectClocks, "selectCoupon": selectCoupon, "selectCredited": selectCredited,
+	"selectDraft": selectDraft, "selectInvoiceByID": selectInvoiceByID, "selectInvoiceOfPayment": selectInvoiceOfPayment,
+	"selectLastCharge": selectLastCharge, "selectMoving": selectMoving, "selectNextPeriod": selectNextPeriod,
+	"selectOffered": selectOffered, "selectPaidPeriods": selectPaidPeriods, "sendClock": sendClock, "settleDue": settleDue,
+	"shiftPeriods": shiftPeriods, "upsertBilling": upsertBilling, "voidDrafts": voidDrafts,
 }
 
 func TestQueriesPrepare(t *testing.T) {

@@ -85,6 +85,8 @@ type Service struct {
 	zone      *time.Location
 	ids       *id.Maker
 	now       func() time.Time
+
+	testClocks bool // outside production
 }
 
 // Parts is what a Service is made of.
@@ -97,6 +99,8 @@ type Parts struct {
 	Listeners []string // who is told of new entitlements; auth alone if empty
 	IDs       *id.Maker
 	Now       func() time.Time
+
+	TestClocks bool // let subscriptions live in virtual time; never in production
 }
 
 // New makes the service on an open database and a connection to payment.
@@ -108,6 +112,7 @@ func New(p Parts) (*Service, error) {
 	s := &Service{
 		db: p.DB, outbox: p.Outbox, payment: newPaymentPeer(p.Payment), pages: p.Pages,
 		supplier: p.Supplier, zone: zone, ids: p.IDs, now: p.Now, listeners: p.Listeners,
+		testClocks: p.TestClocks,
 	}
 	if len(s.listeners) == 0 {
 		s.listeners = []string{"auth"}
@@ -137,6 +142,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	s, err := New(Parts{
 		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Payment: conns["payment"],
 		Pages: page.NewSealer(c.PageTokenSecret), Supplier: c.Supplier, Listeners: listeners, IDs: p.IDs, Now: p.Now,
+		TestClocks: !c.Production(),
 	})
 	if err != nil {
 		return err

@@ -7,12 +7,15 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	sweepEvery   = 5 * time.Second
-	sweepBatch   = 50
+	sweepBatch   = 100
+	sweepAtOnce  = 4 // of a batch; more would only wait for each other on two cores
 	sweepTimeout = 30 * time.Second
+	lease        = time.Minute     // of a claim, longer than a batch takes
 	askAgain     = time.Hour       // an order whose payment is still undecided
 	askSoon      = 5 * time.Minute // payment did not answer
 )
@@ -34,12 +37,16 @@ func (s *Service) sweepForever(ctx context.Context) error {
 	}
 }
 
-// sweep ends what has run out. Safe in several processes at once: each step is
-// decided again under the user's lock.
+// sweep does what has become due. Safe in several processes at once: each claims
+// its own, and each step is decided again under the user's lock.
 func (s *Service) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	return errors.Join(s.sweepAll(ctx, s.due, s.sweepOne), s.sweepAll(ctx, s.duePurchases, s.sweepPurchase))
+	return errors.Join(
+		s.sweepAll(ctx, s.due, s.sweepOne),
+		s.sweepAll(ctx, s.duePurchases, s.sweepPurchase),
+		s.walkAll(ctx),
+	)
 }
 
 func (s *Service) sweepAll(ctx context.Context, due func(context.Context, time.Time, int) ([]dueRow, error), do func(context.Context, uuid.UUID) error) error {
@@ -48,14 +55,18 @@ func (s *Service) sweepAll(ctx context.Context, due func(context.Context, time.T
 		if err != nil {
 			return err
 		}
-		var errs []error
-		for _, d := range list { // one that cannot be done must not hold up the rest
-			if err := do(ctx, d.ID); err != nil {
-				errs = append(errs, err)
-			}
+		errs := make([]error, len(list)) // one that cannot be done must not hold up the rest
+		var all errgroup.Group
+		all.SetLimit(sweepAtOnce)
+		for i, d := range list {
+			all.Go(func() error {
+				errs[i] = do(ctx, d.ID)
+				return nil
+			})
 		}
-		if len(errs) > 0 || len(list) < sweepBatch {
-			return errors.Join(errs...)
+		_ = all.Wait() // the errors are kept by row
+		if err := errors.Join(errs...); err != nil || len(list) < sweepBatch {
+			return err
 		}
 	}
 }
@@ -65,14 +76,39 @@ func (s *Service) sweepOne(ctx context.Context, subID uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case sub.State == pendingState:
+	if sub.State == pendingState {
 		return s.sweepPending(ctx, sub)
-	case sub.ended(s.now()):
-		return s.expire(ctx, subID)
-	default:
-		return s.postpone(ctx, subID, s.now().Add(askAgain))
 	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
+		sub, err := s.locked(ctx, tx, subID)
+		if err != nil {
+			return err
+		}
+		return s.sweepLive(ctx, tx, sub)
+	})
+	if err != nil {
+		return err
+	}
+	s.outbox.Wake()
+	return nil
+}
+
+// sweepLive lets time do its work on a subscription, and tells its user of what
+// is coming. What has nothing due any more is asleep until its next instant.
+func (s *Service) sweepLive(ctx context.Context, tx txn, sub subscription) error {
+	real := s.now()
+	was := sub.Version
+	if err := s.pass(ctx, tx, &sub, real); err != nil {
+		return err
+	}
+	told, err := s.noticeDue(ctx, tx, &sub, sub.at(real))
+	if err != nil {
+		return err
+	}
+	if !told && sub.Version != was { // written by a transition, with its next instant
+		return nil
+	}
+	return s.settleDue(ctx, tx, sub)
 }
 
 // sweepPending ends an order nobody paid. While payment does not know whether
@@ -90,33 +126,4 @@ func (s *Service) sweepPending(ctx context.Context, sub subscription) error {
 	default:
 		return s.postpone(ctx, sub.ID, s.now().Add(askAgain))
 	}
-}
-
-// expire ends a paid subscription whose time is over and gives its user Free
-// again.
-func (s *Service) expire(ctx context.Context, subID uuid.UUID) error {
-	by := serviceActor(schema)
-	err := s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
-		sub, err := s.locked(ctx, tx, subID)
-		if err != nil {
-			return err
-		}
-		now := s.now()
-		if sub.State != activeState || !sub.ended(now) {
-			return nil // somebody was faster
-		}
-		if err := s.end(ctx, tx, &sub, expiredState, "time is over", now); err != nil {
-			return err
-		}
-		if err := s.outbox.Append(ctx, tx, audit(ctx, "subscription.expired", by, sub, now,
-			change{"state", activeState, sub.State})); err != nil {
-			return err
-		}
-		return s.giveFree(ctx, tx, sub.UserID, by)
-	})
-	if err != nil {
-		return err
-	}
-	s.outbox.Wake()
-	return nil
 }

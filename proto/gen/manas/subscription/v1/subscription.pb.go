@@ -206,6 +206,171 @@ func (Subscription_State) EnumDescriptor() ([]byte, []int) {
 	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{2, 0}
 }
 
+// Kind of change.
+type Preview_Kind int32
+
+const (
+	Preview_KIND_UNSPECIFIED Preview_Kind = 0
+	Preview_PURCHASE         Preview_Kind = 1
+	Preview_UPGRADE          Preview_Kind = 2
+	Preview_DOWNGRADE        Preview_Kind = 3
+	Preview_RENEWAL          Preview_Kind = 4
+)
+
+// Enum value maps for Preview_Kind.
+var (
+	Preview_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "PURCHASE",
+		2: "UPGRADE",
+		3: "DOWNGRADE",
+		4: "RENEWAL",
+	}
+	Preview_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"PURCHASE":         1,
+		"UPGRADE":          2,
+		"DOWNGRADE":        3,
+		"RENEWAL":          4,
+	}
+)
+
+func (x Preview_Kind) Enum() *Preview_Kind {
+	p := new(Preview_Kind)
+	*p = x
+	return p
+}
+
+func (x Preview_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Preview_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_manas_subscription_v1_subscription_proto_enumTypes[3].Descriptor()
+}
+
+func (Preview_Kind) Type() protoreflect.EnumType {
+	return &file_manas_subscription_v1_subscription_proto_enumTypes[3]
+}
+
+func (x Preview_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Preview_Kind.Descriptor instead.
+func (Preview_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10, 0}
+}
+
+// Kind of line.
+type Preview_Line_Kind int32
+
+const (
+	Preview_Line_KIND_UNSPECIFIED Preview_Line_Kind = 0
+	Preview_Line_CHARGE           Preview_Line_Kind = 1
+	Preview_Line_CREDIT           Preview_Line_Kind = 2
+	Preview_Line_TAX              Preview_Line_Kind = 3
+	Preview_Line_ROUND_OFF        Preview_Line_Kind = 4
+)
+
+// Enum value maps for Preview_Line_Kind.
+var (
+	Preview_Line_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "CHARGE",
+		2: "CREDIT",
+		3: "TAX",
+		4: "ROUND_OFF",
+	}
+	Preview_Line_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"CHARGE":           1,
+		"CREDIT":           2,
+		"TAX":              3,
+		"ROUND_OFF":        4,
+	}
+)
+
+func (x Preview_Line_Kind) Enum() *Preview_Line_Kind {
+	p := new(Preview_Line_Kind)
+	*p = x
+	return p
+}
+
+func (x Preview_Line_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Preview_Line_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_manas_subscription_v1_subscription_proto_enumTypes[4].Descriptor()
+}
+
+func (Preview_Line_Kind) Type() protoreflect.EnumType {
+	return &file_manas_subscription_v1_subscription_proto_enumTypes[4]
+}
+
+func (x Preview_Line_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Preview_Line_Kind.Descriptor instead.
+func (Preview_Line_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10, 0, 0}
+}
+
+// Kind of document.
+type Invoice_Kind int32
+
+const (
+	Invoice_KIND_UNSPECIFIED Invoice_Kind = 0
+	Invoice_ORDER            Invoice_Kind = 1
+	Invoice_RENEWAL          Invoice_Kind = 2
+	Invoice_CREDIT_NOTE      Invoice_Kind = 3
+)
+
+// Enum value maps for Invoice_Kind.
+var (
+	Invoice_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "ORDER",
+		2: "RENEWAL",
+		3: "CREDIT_NOTE",
+	}
+	Invoice_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"ORDER":            1,
+		"RENEWAL":          2,
+		"CREDIT_NOTE":      3,
+	}
+)
+
+func (x Invoice_Kind) Enum() *Invoice_Kind {
+	p := new(Invoice_Kind)
+	*p = x
+	return p
+}
+
+func (x Invoice_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Invoice_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_manas_subscription_v1_subscription_proto_enumTypes[5].Descriptor()
+}
+
+func (Invoice_Kind) Type() protoreflect.EnumType {
+	return &file_manas_subscription_v1_subscription_proto_enumTypes[5]
+}
+
+func (x Invoice_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Invoice_Kind.Descriptor instead.
+func (Invoice_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{29, 0}
+}
+
 // State of an invoice.
 type Invoice_State int32
 
@@ -246,11 +411,11 @@ func (x Invoice_State) String() string {
 }
 
 func (Invoice_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_manas_subscription_v1_subscription_proto_enumTypes[3].Descriptor()
+	return file_manas_subscription_v1_subscription_proto_enumTypes[6].Descriptor()
 }
 
 func (Invoice_State) Type() protoreflect.EnumType {
-	return &file_manas_subscription_v1_subscription_proto_enumTypes[3]
+	return &file_manas_subscription_v1_subscription_proto_enumTypes[6]
 }
 
 func (x Invoice_State) Number() protoreflect.EnumNumber {
@@ -259,7 +424,7 @@ func (x Invoice_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Invoice_State.Descriptor instead.
 func (Invoice_State) EnumDescriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{16, 0}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{29, 1}
 }
 
 // Price is what one cycle of a plan costs. Never changed once sold.
@@ -492,7 +657,18 @@ type Subscription struct {
 	// Version, for If-Match.
 	Etag string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
 	// When it was ordered.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// End of the last period that is paid, where it lies behind the running one.
+	PaidUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=paid_until,json=paidUntil,proto3" json:"paid_until,omitempty"`
+	// End of PAST_DUE or GRACE: access goes on until then though the renewal is
+	// unpaid.
+	UnpaidUntil *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=unpaid_until,json=unpaidUntil,proto3" json:"unpaid_until,omitempty"`
+	// When a pause ends by itself.
+	PausedUntil *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"`
+	// When it was cancelled, also if its end is still to come.
+	CancelledAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=cancelled_at,json=cancelledAt,proto3" json:"cancelled_at,omitempty"`
+	// Why, in the person's words.
+	CancelReason  string `protobuf:"bytes,19,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +799,41 @@ func (x *Subscription) GetCreatedAt() *timestamppb.Timestamp {
 		return x.CreatedAt
 	}
 	return nil
+}
+
+func (x *Subscription) GetPaidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PaidUntil
+	}
+	return nil
+}
+
+func (x *Subscription) GetUnpaidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnpaidUntil
+	}
+	return nil
+}
+
+func (x *Subscription) GetPausedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedUntil
+	}
+	return nil
+}
+
+func (x *Subscription) GetCancelledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CancelledAt
+	}
+	return nil
+}
+
+func (x *Subscription) GetCancelReason() string {
+	if x != nil {
+		return x.CancelReason
+	}
+	return ""
 }
 
 // ListPlansRequest pages through the catalogue.
@@ -954,7 +1165,13 @@ type CheckoutRequest struct {
 	// Cycle; may be left out when the plan has one price.
 	Cycle Price_Cycle `protobuf:"varint,2,opt,name=cycle,proto3,enum=manas.subscription.v1.Price_Cycle" json:"cycle,omitempty"`
 	// Provider; phonepe when absent.
-	Provider      *string `protobuf:"bytes,3,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	Provider *string `protobuf:"bytes,3,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	// Price cut, once for each person.
+	CouponCode string `protobuf:"bytes,4,opt,name=coupon_code,json=couponCode,proto3" json:"coupon_code,omitempty"`
+	// Test clock to live under, outside production.
+	TestClockId *string `protobuf:"bytes,5,opt,name=test_clock_id,json=testClockId,proto3,oneof" json:"test_clock_id,omitempty"`
+	// Of a preview: then exactly that is charged.
+	PreviewHash   string `protobuf:"bytes,6,opt,name=preview_hash,json=previewHash,proto3" json:"preview_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1010,12 +1227,767 @@ func (x *CheckoutRequest) GetProvider() string {
 	return ""
 }
 
+func (x *CheckoutRequest) GetCouponCode() string {
+	if x != nil {
+		return x.CouponCode
+	}
+	return ""
+}
+
+func (x *CheckoutRequest) GetTestClockId() string {
+	if x != nil && x.TestClockId != nil {
+		return *x.TestClockId
+	}
+	return ""
+}
+
+func (x *CheckoutRequest) GetPreviewHash() string {
+	if x != nil {
+		return x.PreviewHash
+	}
+	return ""
+}
+
+// Preview is what an order would cost and do.
+type Preview struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Net amounts, taxes and rounding; they add up to the total.
+	Lines []*Preview_Line `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Value before tax.
+	Subtotal *v1.Money `protobuf:"bytes,2,opt,name=subtotal,proto3" json:"subtotal,omitempty"`
+	// Its taxes.
+	Tax *Preview_Tax `protobuf:"bytes,3,opt,name=tax,proto3" json:"tax,omitempty"`
+	// What would be charged now.
+	Total *v1.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	// For checkout and change; the same until valid_until.
+	PreviewHash string `protobuf:"bytes,5,opt,name=preview_hash,json=previewHash,proto3" json:"preview_hash,omitempty"`
+	// What is given for the unused part of the running period, tax included.
+	Credit *v1.Money `protobuf:"bytes,6,opt,name=credit,proto3" json:"credit,omitempty"`
+	// What the order would do.
+	Kind Preview_Kind `protobuf:"varint,7,opt,name=kind,proto3,enum=manas.subscription.v1.Preview_Kind" json:"kind,omitempty"`
+	// When it would begin.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Until when the hash is good.
+	ValidUntil    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preview) Reset() {
+	*x = Preview{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preview) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preview) ProtoMessage() {}
+
+func (x *Preview) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preview.ProtoReflect.Descriptor instead.
+func (*Preview) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Preview) GetLines() []*Preview_Line {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *Preview) GetSubtotal() *v1.Money {
+	if x != nil {
+		return x.Subtotal
+	}
+	return nil
+}
+
+func (x *Preview) GetTax() *Preview_Tax {
+	if x != nil {
+		return x.Tax
+	}
+	return nil
+}
+
+func (x *Preview) GetTotal() *v1.Money {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *Preview) GetPreviewHash() string {
+	if x != nil {
+		return x.PreviewHash
+	}
+	return ""
+}
+
+func (x *Preview) GetCredit() *v1.Money {
+	if x != nil {
+		return x.Credit
+	}
+	return nil
+}
+
+func (x *Preview) GetKind() Preview_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Preview_KIND_UNSPECIFIED
+}
+
+func (x *Preview) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *Preview) GetValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return nil
+}
+
+// PreviewChangeRequest says what would be ordered.
+type PreviewChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Plan code.
+	PlanCode string `protobuf:"bytes,1,opt,name=plan_code,json=planCode,proto3" json:"plan_code,omitempty"`
+	// Cycle; may be left out when the plan has one price.
+	Cycle Price_Cycle `protobuf:"varint,2,opt,name=cycle,proto3,enum=manas.subscription.v1.Price_Cycle" json:"cycle,omitempty"`
+	// Price cut.
+	CouponCode    string `protobuf:"bytes,3,opt,name=coupon_code,json=couponCode,proto3" json:"coupon_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewChangeRequest) Reset() {
+	*x = PreviewChangeRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewChangeRequest) ProtoMessage() {}
+
+func (x *PreviewChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewChangeRequest.ProtoReflect.Descriptor instead.
+func (*PreviewChangeRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PreviewChangeRequest) GetPlanCode() string {
+	if x != nil {
+		return x.PlanCode
+	}
+	return ""
+}
+
+func (x *PreviewChangeRequest) GetCycle() Price_Cycle {
+	if x != nil {
+		return x.Cycle
+	}
+	return Price_CYCLE_UNSPECIFIED
+}
+
+func (x *PreviewChangeRequest) GetCouponCode() string {
+	if x != nil {
+		return x.CouponCode
+	}
+	return ""
+}
+
+// PreviewChangeResponse holds the preview.
+type PreviewChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Preview       *Preview `protobuf:"bytes,1,opt,name=preview,proto3" json:"preview,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewChangeResponse) Reset() {
+	*x = PreviewChangeResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewChangeResponse) ProtoMessage() {}
+
+func (x *PreviewChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewChangeResponse.ProtoReflect.Descriptor instead.
+func (*PreviewChangeResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PreviewChangeResponse) GetPreview() *Preview {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
+}
+
+// ChangeSubscriptionRequest says what to change to.
+type ChangeSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Plan code.
+	PlanCode string `protobuf:"bytes,1,opt,name=plan_code,json=planCode,proto3" json:"plan_code,omitempty"`
+	// Cycle; the running one when absent.
+	Cycle Price_Cycle `protobuf:"varint,2,opt,name=cycle,proto3,enum=manas.subscription.v1.Price_Cycle" json:"cycle,omitempty"`
+	// Provider; phonepe when absent.
+	Provider *string `protobuf:"bytes,3,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	// Price cut, once for each person.
+	CouponCode string `protobuf:"bytes,4,opt,name=coupon_code,json=couponCode,proto3" json:"coupon_code,omitempty"`
+	// Of a preview: then exactly that is charged.
+	PreviewHash   string `protobuf:"bytes,5,opt,name=preview_hash,json=previewHash,proto3" json:"preview_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeSubscriptionRequest) Reset() {
+	*x = ChangeSubscriptionRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSubscriptionRequest) ProtoMessage() {}
+
+func (x *ChangeSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*ChangeSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ChangeSubscriptionRequest) GetPlanCode() string {
+	if x != nil {
+		return x.PlanCode
+	}
+	return ""
+}
+
+func (x *ChangeSubscriptionRequest) GetCycle() Price_Cycle {
+	if x != nil {
+		return x.Cycle
+	}
+	return Price_CYCLE_UNSPECIFIED
+}
+
+func (x *ChangeSubscriptionRequest) GetProvider() string {
+	if x != nil && x.Provider != nil {
+		return *x.Provider
+	}
+	return ""
+}
+
+func (x *ChangeSubscriptionRequest) GetCouponCode() string {
+	if x != nil {
+		return x.CouponCode
+	}
+	return ""
+}
+
+func (x *ChangeSubscriptionRequest) GetPreviewHash() string {
+	if x != nil {
+		return x.PreviewHash
+	}
+	return ""
+}
+
+// ChangeSubscriptionResponse is what has been changed or ordered.
+type ChangeSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For an upgrade the order, PENDING until paid; for a downgrade the running
+	// one, with its pending_plan_code.
+	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Of an upgrade.
+	Payment       *CheckoutResponse_Payment `protobuf:"bytes,2,opt,name=payment,proto3" json:"payment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeSubscriptionResponse) Reset() {
+	*x = ChangeSubscriptionResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSubscriptionResponse) ProtoMessage() {}
+
+func (x *ChangeSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*ChangeSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ChangeSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *ChangeSubscriptionResponse) GetPayment() *CheckoutResponse_Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+// StartTrialRequest names a plan.
+type StartTrialRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Plan code.
+	PlanCode string `protobuf:"bytes,1,opt,name=plan_code,json=planCode,proto3" json:"plan_code,omitempty"`
+	// Test clock to live under, outside production.
+	TestClockId   *string `protobuf:"bytes,2,opt,name=test_clock_id,json=testClockId,proto3,oneof" json:"test_clock_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartTrialRequest) Reset() {
+	*x = StartTrialRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartTrialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartTrialRequest) ProtoMessage() {}
+
+func (x *StartTrialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartTrialRequest.ProtoReflect.Descriptor instead.
+func (*StartTrialRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StartTrialRequest) GetPlanCode() string {
+	if x != nil {
+		return x.PlanCode
+	}
+	return ""
+}
+
+func (x *StartTrialRequest) GetTestClockId() string {
+	if x != nil && x.TestClockId != nil {
+		return *x.TestClockId
+	}
+	return ""
+}
+
+// StartTrialResponse holds the trial.
+type StartTrialResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartTrialResponse) Reset() {
+	*x = StartTrialResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartTrialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartTrialResponse) ProtoMessage() {}
+
+func (x *StartTrialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartTrialResponse.ProtoReflect.Descriptor instead.
+func (*StartTrialResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StartTrialResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+// CancelSubscriptionRequest says how to end.
+type CancelSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At once when false; at the end of what is paid when true or absent.
+	AtPeriodEnd *bool `protobuf:"varint,1,opt,name=at_period_end,json=atPeriodEnd,proto3,oneof" json:"at_period_end,omitempty"`
+	// Why, in the person's words.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelSubscriptionRequest) Reset() {
+	*x = CancelSubscriptionRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelSubscriptionRequest) ProtoMessage() {}
+
+func (x *CancelSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*CancelSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CancelSubscriptionRequest) GetAtPeriodEnd() bool {
+	if x != nil && x.AtPeriodEnd != nil {
+		return *x.AtPeriodEnd
+	}
+	return false
+}
+
+func (x *CancelSubscriptionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CancelSubscriptionResponse holds the subscription after.
+type CancelSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelSubscriptionResponse) Reset() {
+	*x = CancelSubscriptionResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelSubscriptionResponse) ProtoMessage() {}
+
+func (x *CancelSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*CancelSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CancelSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+// ResumeSubscriptionRequest is empty.
+type ResumeSubscriptionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSubscriptionRequest) Reset() {
+	*x = ResumeSubscriptionRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSubscriptionRequest) ProtoMessage() {}
+
+func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{19}
+}
+
+// ResumeSubscriptionResponse holds the subscription after.
+type ResumeSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSubscriptionResponse) Reset() {
+	*x = ResumeSubscriptionResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSubscriptionResponse) ProtoMessage() {}
+
+func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ResumeSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+// PauseSubscriptionRequest is empty.
+type PauseSubscriptionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSubscriptionRequest) Reset() {
+	*x = PauseSubscriptionRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSubscriptionRequest) ProtoMessage() {}
+
+func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{21}
+}
+
+// PauseSubscriptionResponse holds the subscription after.
+type PauseSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST prints.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSubscriptionResponse) Reset() {
+	*x = PauseSubscriptionResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSubscriptionResponse) ProtoMessage() {}
+
+func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PauseSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
 // CheckoutResponse is the order and where to pay.
 type CheckoutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PENDING until paid.
 	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// Its payment.
+	// Its payment; absent when there is nothing to pay.
 	Payment       *CheckoutResponse_Payment `protobuf:"bytes,2,opt,name=payment,proto3" json:"payment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1023,7 +1995,7 @@ type CheckoutResponse struct {
 
 func (x *CheckoutResponse) Reset() {
 	*x = CheckoutResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[10]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +2007,7 @@ func (x *CheckoutResponse) String() string {
 func (*CheckoutResponse) ProtoMessage() {}
 
 func (x *CheckoutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[10]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +2020,7 @@ func (x *CheckoutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckoutResponse.ProtoReflect.Descriptor instead.
 func (*CheckoutResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckoutResponse) GetSubscription() *Subscription {
@@ -1084,7 +2056,7 @@ type Entitlements struct {
 
 func (x *Entitlements) Reset() {
 	*x = Entitlements{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[11]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +2068,7 @@ func (x *Entitlements) String() string {
 func (*Entitlements) ProtoMessage() {}
 
 func (x *Entitlements) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[11]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +2081,7 @@ func (x *Entitlements) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entitlements.ProtoReflect.Descriptor instead.
 func (*Entitlements) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{11}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Entitlements) GetPlan() string {
@@ -1156,7 +2128,7 @@ type GetEntitlementsRequest struct {
 
 func (x *GetEntitlementsRequest) Reset() {
 	*x = GetEntitlementsRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[12]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +2140,7 @@ func (x *GetEntitlementsRequest) String() string {
 func (*GetEntitlementsRequest) ProtoMessage() {}
 
 func (x *GetEntitlementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[12]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +2153,7 @@ func (x *GetEntitlementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntitlementsRequest.ProtoReflect.Descriptor instead.
 func (*GetEntitlementsRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{12}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{25}
 }
 
 // GetEntitlementsResponse holds the entitlements.
@@ -1195,7 +2167,7 @@ type GetEntitlementsResponse struct {
 
 func (x *GetEntitlementsResponse) Reset() {
 	*x = GetEntitlementsResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[13]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +2179,7 @@ func (x *GetEntitlementsResponse) String() string {
 func (*GetEntitlementsResponse) ProtoMessage() {}
 
 func (x *GetEntitlementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[13]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +2192,7 @@ func (x *GetEntitlementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntitlementsResponse.ProtoReflect.Descriptor instead.
 func (*GetEntitlementsResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{13}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetEntitlementsResponse) GetEntitlements() *Entitlements {
@@ -1243,7 +2215,7 @@ type ConsumeEntitlementRequest struct {
 
 func (x *ConsumeEntitlementRequest) Reset() {
 	*x = ConsumeEntitlementRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[14]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +2227,7 @@ func (x *ConsumeEntitlementRequest) String() string {
 func (*ConsumeEntitlementRequest) ProtoMessage() {}
 
 func (x *ConsumeEntitlementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[14]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +2240,7 @@ func (x *ConsumeEntitlementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeEntitlementRequest.ProtoReflect.Descriptor instead.
 func (*ConsumeEntitlementRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{14}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConsumeEntitlementRequest) GetFeature() string {
@@ -1300,7 +2272,7 @@ type ConsumeEntitlementResponse struct {
 
 func (x *ConsumeEntitlementResponse) Reset() {
 	*x = ConsumeEntitlementResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[15]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +2284,7 @@ func (x *ConsumeEntitlementResponse) String() string {
 func (*ConsumeEntitlementResponse) ProtoMessage() {}
 
 func (x *ConsumeEntitlementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[15]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +2297,7 @@ func (x *ConsumeEntitlementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeEntitlementResponse.ProtoReflect.Descriptor instead.
 func (*ConsumeEntitlementResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{15}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ConsumeEntitlementResponse) GetFeature() string {
@@ -1379,14 +2351,22 @@ type Invoice struct {
 	// Payment that settled it.
 	PaymentId string `protobuf:"bytes,13,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
 	// Purchase it belongs to, where it is not of a subscription.
-	PurchaseId    *string `protobuf:"bytes,14,opt,name=purchase_id,json=purchaseId,proto3,oneof" json:"purchase_id,omitempty"`
+	PurchaseId *string `protobuf:"bytes,14,opt,name=purchase_id,json=purchaseId,proto3,oneof" json:"purchase_id,omitempty"`
+	// What kind of document it is.
+	Kind Invoice_Kind `protobuf:"varint,15,opt,name=kind,proto3,enum=manas.subscription.v1.Invoice_Kind" json:"kind,omitempty"`
+	// The invoice that a credit note corrects.
+	CorrectsId *string `protobuf:"bytes,16,opt,name=corrects_id,json=correctsId,proto3,oneof" json:"corrects_id,omitempty"`
+	// Two digits of the GST state in which the supply takes place; 96 is abroad.
+	PlaceOfSupply string `protobuf:"bytes,17,opt,name=place_of_supply,json=placeOfSupply,proto3" json:"place_of_supply,omitempty"`
+	// SHA-256 of what the document says, in hex; empty for a draft.
+	Hash          string `protobuf:"bytes,18,opt,name=hash,proto3" json:"hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Invoice) Reset() {
 	*x = Invoice{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[16]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +2378,7 @@ func (x *Invoice) String() string {
 func (*Invoice) ProtoMessage() {}
 
 func (x *Invoice) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[16]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +2391,7 @@ func (x *Invoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoice.ProtoReflect.Descriptor instead.
 func (*Invoice) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{16}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Invoice) GetId() string {
@@ -1512,6 +2492,34 @@ func (x *Invoice) GetPurchaseId() string {
 	return ""
 }
 
+func (x *Invoice) GetKind() Invoice_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Invoice_KIND_UNSPECIFIED
+}
+
+func (x *Invoice) GetCorrectsId() string {
+	if x != nil && x.CorrectsId != nil {
+		return *x.CorrectsId
+	}
+	return ""
+}
+
+func (x *Invoice) GetPlaceOfSupply() string {
+	if x != nil {
+		return x.PlaceOfSupply
+	}
+	return ""
+}
+
+func (x *Invoice) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
 // ListInvoicesRequest pages through one's own invoices.
 type ListInvoicesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1525,7 +2533,7 @@ type ListInvoicesRequest struct {
 
 func (x *ListInvoicesRequest) Reset() {
 	*x = ListInvoicesRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[17]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +2545,7 @@ func (x *ListInvoicesRequest) String() string {
 func (*ListInvoicesRequest) ProtoMessage() {}
 
 func (x *ListInvoicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[17]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +2558,7 @@ func (x *ListInvoicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvoicesRequest.ProtoReflect.Descriptor instead.
 func (*ListInvoicesRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{17}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListInvoicesRequest) GetPageSize() int32 {
@@ -1582,7 +2590,7 @@ type ListInvoicesResponse struct {
 
 func (x *ListInvoicesResponse) Reset() {
 	*x = ListInvoicesResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[18]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +2602,7 @@ func (x *ListInvoicesResponse) String() string {
 func (*ListInvoicesResponse) ProtoMessage() {}
 
 func (x *ListInvoicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[18]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +2615,7 @@ func (x *ListInvoicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvoicesResponse.ProtoReflect.Descriptor instead.
 func (*ListInvoicesResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{18}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListInvoicesResponse) GetInvoices() []*Invoice {
@@ -1642,7 +2650,7 @@ type GetInvoiceRequest struct {
 
 func (x *GetInvoiceRequest) Reset() {
 	*x = GetInvoiceRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[19]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +2662,7 @@ func (x *GetInvoiceRequest) String() string {
 func (*GetInvoiceRequest) ProtoMessage() {}
 
 func (x *GetInvoiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[19]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +2675,7 @@ func (x *GetInvoiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInvoiceRequest.ProtoReflect.Descriptor instead.
 func (*GetInvoiceRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{19}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetInvoiceRequest) GetId() string {
@@ -1688,7 +2696,7 @@ type GetInvoiceResponse struct {
 
 func (x *GetInvoiceResponse) Reset() {
 	*x = GetInvoiceResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[20]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +2708,7 @@ func (x *GetInvoiceResponse) String() string {
 func (*GetInvoiceResponse) ProtoMessage() {}
 
 func (x *GetInvoiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[20]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +2721,7 @@ func (x *GetInvoiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInvoiceResponse.ProtoReflect.Descriptor instead.
 func (*GetInvoiceResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{20}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetInvoiceResponse) GetInvoice() *Invoice {
@@ -1734,7 +2742,7 @@ type GetUserSubscriptionRequest struct {
 
 func (x *GetUserSubscriptionRequest) Reset() {
 	*x = GetUserSubscriptionRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[21]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +2754,7 @@ func (x *GetUserSubscriptionRequest) String() string {
 func (*GetUserSubscriptionRequest) ProtoMessage() {}
 
 func (x *GetUserSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[21]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +2767,7 @@ func (x *GetUserSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*GetUserSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{21}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetUserSubscriptionRequest) GetUserId() []byte {
@@ -1782,7 +2790,7 @@ type GetUserSubscriptionResponse struct {
 
 func (x *GetUserSubscriptionResponse) Reset() {
 	*x = GetUserSubscriptionResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[22]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2802,7 @@ func (x *GetUserSubscriptionResponse) String() string {
 func (*GetUserSubscriptionResponse) ProtoMessage() {}
 
 func (x *GetUserSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[22]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2815,7 @@ func (x *GetUserSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*GetUserSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{22}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetUserSubscriptionResponse) GetSubscription() *Subscription {
@@ -1846,7 +2854,7 @@ type EntitlementChanged struct {
 
 func (x *EntitlementChanged) Reset() {
 	*x = EntitlementChanged{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[23]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2866,7 @@ func (x *EntitlementChanged) String() string {
 func (*EntitlementChanged) ProtoMessage() {}
 
 func (x *EntitlementChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[23]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2879,7 @@ func (x *EntitlementChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntitlementChanged.ProtoReflect.Descriptor instead.
 func (*EntitlementChanged) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{23}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EntitlementChanged) GetUserId() []byte {
@@ -1916,6 +2924,134 @@ func (x *EntitlementChanged) GetLimits() map[string]int64 {
 	return nil
 }
 
+// Line is one part of the total.
+type Preview_Line struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What, for a person.
+	Description string `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
+	// How much; negative for what is taken off.
+	Amount *v1.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Which part.
+	Kind          Preview_Line_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=manas.subscription.v1.Preview_Line_Kind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preview_Line) Reset() {
+	*x = Preview_Line{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preview_Line) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preview_Line) ProtoMessage() {}
+
+func (x *Preview_Line) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preview_Line.ProtoReflect.Descriptor instead.
+func (*Preview_Line) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10, 0}
+}
+
+func (x *Preview_Line) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Preview_Line) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *Preview_Line) GetKind() Preview_Line_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Preview_Line_KIND_UNSPECIFIED
+}
+
+// Tax is the tax by kind.
+type Preview_Tax struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Central GST.
+	Cgst *v1.Money `protobuf:"bytes,1,opt,name=cgst,proto3" json:"cgst,omitempty"`
+	// State GST.
+	Sgst *v1.Money `protobuf:"bytes,2,opt,name=sgst,proto3" json:"sgst,omitempty"`
+	// Integrated GST.
+	Igst          *v1.Money `protobuf:"bytes,3,opt,name=igst,proto3" json:"igst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preview_Tax) Reset() {
+	*x = Preview_Tax{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preview_Tax) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preview_Tax) ProtoMessage() {}
+
+func (x *Preview_Tax) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preview_Tax.ProtoReflect.Descriptor instead.
+func (*Preview_Tax) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10, 1}
+}
+
+func (x *Preview_Tax) GetCgst() *v1.Money {
+	if x != nil {
+		return x.Cgst
+	}
+	return nil
+}
+
+func (x *Preview_Tax) GetSgst() *v1.Money {
+	if x != nil {
+		return x.Sgst
+	}
+	return nil
+}
+
+func (x *Preview_Tax) GetIgst() *v1.Money {
+	if x != nil {
+		return x.Igst
+	}
+	return nil
+}
+
 // Payment is what the customer needs of it.
 type CheckoutResponse_Payment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1933,7 +3069,7 @@ type CheckoutResponse_Payment struct {
 
 func (x *CheckoutResponse_Payment) Reset() {
 	*x = CheckoutResponse_Payment{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[25]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +3081,7 @@ func (x *CheckoutResponse_Payment) String() string {
 func (*CheckoutResponse_Payment) ProtoMessage() {}
 
 func (x *CheckoutResponse_Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[25]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +3094,7 @@ func (x *CheckoutResponse_Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckoutResponse_Payment.ProtoReflect.Descriptor instead.
 func (*CheckoutResponse_Payment) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{10, 0}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *CheckoutResponse_Payment) GetId() string {
@@ -2008,7 +3144,7 @@ type Entitlements_Limit struct {
 
 func (x *Entitlements_Limit) Reset() {
 	*x = Entitlements_Limit{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[26]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +3156,7 @@ func (x *Entitlements_Limit) String() string {
 func (*Entitlements_Limit) ProtoMessage() {}
 
 func (x *Entitlements_Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[26]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +3169,7 @@ func (x *Entitlements_Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entitlements_Limit.ProtoReflect.Descriptor instead.
 func (*Entitlements_Limit) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{11, 0}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *Entitlements_Limit) GetFeature() string {
@@ -2086,7 +3222,7 @@ type Invoice_Line struct {
 
 func (x *Invoice_Line) Reset() {
 	*x = Invoice_Line{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[27]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +3234,7 @@ func (x *Invoice_Line) String() string {
 func (*Invoice_Line) ProtoMessage() {}
 
 func (x *Invoice_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[27]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +3247,7 @@ func (x *Invoice_Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoice_Line.ProtoReflect.Descriptor instead.
 func (*Invoice_Line) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{16, 0}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *Invoice_Line) GetDescription() string {
@@ -2172,7 +3308,7 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	" \x01(\x05R\aversion\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xe5\x06\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x82\t\n" +
 	"\fSubscription\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2).manas.subscription.v1.Subscription.StateR\x05state\x12\x1b\n" +
@@ -2190,7 +3326,13 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\rtest_clock_id\x18\f \x01(\tH\x01R\vtestClockId\x88\x01\x01\x12\x12\n" +
 	"\x04etag\x18\r \x01(\tR\x04etag\x129\n" +
 	"\n" +
-	"created_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x86\x01\n" +
+	"created_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"paid_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tpaidUntil\x12=\n" +
+	"\funpaid_until\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vunpaidUntil\x12=\n" +
+	"\fpaused_until\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\x12=\n" +
+	"\fcancelled_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vcancelledAt\x12#\n" +
+	"\rcancel_reason\x18\x13 \x01(\tR\fcancelReason\"\x86\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\f\n" +
@@ -2225,13 +3367,88 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\rsubscriptions\x18\x01 \x03(\v2#.manas.subscription.v1.SubscriptionR\rsubscriptions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\xed\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x87\x03\n" +
 	"\x0fCheckoutRequest\x12:\n" +
 	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x12B\n" +
 	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12M\n" +
 	"\bprovider\x18\x03 \x01(\tB,\xbaH)r'R\aphonepeR\n" +
-	"phonepe-v1R\brazorpayR\x06stripeH\x00R\bprovider\x88\x01\x01B\v\n" +
-	"\t_provider\"\xa9\x02\n" +
+	"phonepe-v1R\brazorpayR\x06stripeH\x00R\bprovider\x88\x01\x01\x12(\n" +
+	"\vcoupon_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\n" +
+	"couponCode\x120\n" +
+	"\rtest_clock_id\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@H\x01R\vtestClockId\x88\x01\x01\x12*\n" +
+	"\fpreview_hash\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\vpreviewHashB\v\n" +
+	"\t_providerB\x10\n" +
+	"\x0e_test_clock_id\"\x9e\a\n" +
+	"\aPreview\x129\n" +
+	"\x05lines\x18\x01 \x03(\v2#.manas.subscription.v1.Preview.LineR\x05lines\x120\n" +
+	"\bsubtotal\x18\x02 \x01(\v2\x14.manas.type.v1.MoneyR\bsubtotal\x124\n" +
+	"\x03tax\x18\x03 \x01(\v2\".manas.subscription.v1.Preview.TaxR\x03tax\x12*\n" +
+	"\x05total\x18\x04 \x01(\v2\x14.manas.type.v1.MoneyR\x05total\x12!\n" +
+	"\fpreview_hash\x18\x05 \x01(\tR\vpreviewHash\x12,\n" +
+	"\x06credit\x18\x06 \x01(\v2\x14.manas.type.v1.MoneyR\x06credit\x127\n" +
+	"\x04kind\x18\a \x01(\x0e2#.manas.subscription.v1.Preview.KindR\x04kind\x12=\n" +
+	"\feffective_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\veffectiveAt\x12;\n" +
+	"\vvalid_until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"validUntil\x1a\xe2\x01\n" +
+	"\x04Line\x12 \n" +
+	"\vdescription\x18\x01 \x01(\tR\vdescription\x12,\n" +
+	"\x06amount\x18\x02 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\x12<\n" +
+	"\x04kind\x18\x03 \x01(\x0e2(.manas.subscription.v1.Preview.Line.KindR\x04kind\"L\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06CHARGE\x10\x01\x12\n" +
+	"\n" +
+	"\x06CREDIT\x10\x02\x12\a\n" +
+	"\x03TAX\x10\x03\x12\r\n" +
+	"\tROUND_OFF\x10\x04\x1a\x83\x01\n" +
+	"\x03Tax\x12(\n" +
+	"\x04cgst\x18\x01 \x01(\v2\x14.manas.type.v1.MoneyR\x04cgst\x12(\n" +
+	"\x04sgst\x18\x02 \x01(\v2\x14.manas.type.v1.MoneyR\x04sgst\x12(\n" +
+	"\x04igst\x18\x03 \x01(\v2\x14.manas.type.v1.MoneyR\x04igst\"S\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bPURCHASE\x10\x01\x12\v\n" +
+	"\aUPGRADE\x10\x02\x12\r\n" +
+	"\tDOWNGRADE\x10\x03\x12\v\n" +
+	"\aRENEWAL\x10\x04\"\xc0\x01\n" +
+	"\x14PreviewChangeRequest\x12:\n" +
+	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x12B\n" +
+	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12(\n" +
+	"\vcoupon_code\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\n" +
+	"couponCode\"Q\n" +
+	"\x15PreviewChangeResponse\x128\n" +
+	"\apreview\x18\x01 \x01(\v2\x1e.manas.subscription.v1.PreviewR\apreview\"\xcd\x02\n" +
+	"\x19ChangeSubscriptionRequest\x12:\n" +
+	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x12B\n" +
+	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12M\n" +
+	"\bprovider\x18\x03 \x01(\tB,\xbaH)r'R\aphonepeR\n" +
+	"phonepe-v1R\brazorpayR\x06stripeH\x00R\bprovider\x88\x01\x01\x12(\n" +
+	"\vcoupon_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\n" +
+	"couponCode\x12*\n" +
+	"\fpreview_hash\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\vpreviewHashB\v\n" +
+	"\t_provider\"\xb0\x01\n" +
+	"\x1aChangeSubscriptionResponse\x12G\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\x12I\n" +
+	"\apayment\x18\x02 \x01(\v2/.manas.subscription.v1.CheckoutResponse.PaymentR\apayment\"\x93\x01\n" +
+	"\x11StartTrialRequest\x12:\n" +
+	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x120\n" +
+	"\rtest_clock_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@H\x00R\vtestClockId\x88\x01\x01B\x10\n" +
+	"\x0e_test_clock_id\"]\n" +
+	"\x12StartTrialResponse\x12G\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"x\n" +
+	"\x19CancelSubscriptionRequest\x12'\n" +
+	"\rat_period_end\x18\x01 \x01(\bH\x00R\vatPeriodEnd\x88\x01\x01\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reasonB\x10\n" +
+	"\x0e_at_period_end\"e\n" +
+	"\x1aCancelSubscriptionResponse\x12G\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"\x1b\n" +
+	"\x19ResumeSubscriptionRequest\"e\n" +
+	"\x1aResumeSubscriptionResponse\x12G\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"\x1a\n" +
+	"\x18PauseSubscriptionRequest\"d\n" +
+	"\x19PauseSubscriptionResponse\x12G\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"\xa9\x02\n" +
 	"\x10CheckoutResponse\x12G\n" +
 	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\x12I\n" +
 	"\apayment\x18\x02 \x01(\v2/.manas.subscription.v1.CheckoutResponse.PaymentR\apayment\x1a\x80\x01\n" +
@@ -2262,7 +3479,7 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x1aConsumeEntitlementResponse\x12\x18\n" +
 	"\afeature\x18\x01 \x01(\tR\afeature\x12\x18\n" +
 	"\aallowed\x18\x02 \x01(\bR\aallowed\x12?\n" +
-	"\x05limit\x18\x03 \x01(\v2).manas.subscription.v1.Entitlements.LimitR\x05limit\"\xa9\x06\n" +
+	"\x05limit\x18\x03 \x01(\v2).manas.subscription.v1.Entitlements.LimitR\x05limit\"\x9b\b\n" +
 	"\aInvoice\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12:\n" +
@@ -2280,18 +3497,29 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\n" +
 	"payment_id\x18\r \x01(\tR\tpaymentId\x12$\n" +
 	"\vpurchase_id\x18\x0e \x01(\tH\x00R\n" +
-	"purchaseId\x88\x01\x01\x1aq\n" +
+	"purchaseId\x88\x01\x01\x127\n" +
+	"\x04kind\x18\x0f \x01(\x0e2#.manas.subscription.v1.Invoice.KindR\x04kind\x12$\n" +
+	"\vcorrects_id\x18\x10 \x01(\tH\x01R\n" +
+	"correctsId\x88\x01\x01\x12&\n" +
+	"\x0fplace_of_supply\x18\x11 \x01(\tR\rplaceOfSupply\x12\x12\n" +
+	"\x04hash\x18\x12 \x01(\tR\x04hash\x1aq\n" +
 	"\x04Line\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x19\n" +
 	"\bsac_code\x18\x02 \x01(\tR\asacCode\x12,\n" +
-	"\x06amount\x18\x03 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\"H\n" +
+	"\x06amount\x18\x03 \x01(\v2\x14.manas.type.v1.MoneyR\x06amount\"E\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05ORDER\x10\x01\x12\v\n" +
+	"\aRENEWAL\x10\x02\x12\x0f\n" +
+	"\vCREDIT_NOTE\x10\x03\"H\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05DRAFT\x10\x01\x12\t\n" +
 	"\x05FINAL\x10\x02\x12\b\n" +
 	"\x04PAID\x10\x03\x12\b\n" +
 	"\x04VOID\x10\x04B\x0e\n" +
-	"\f_purchase_id\"d\n" +
+	"\f_purchase_idB\x0e\n" +
+	"\f_corrects_id\"d\n" +
 	"\x13ListInvoicesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -2319,12 +3547,19 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x06limits\x18\x06 \x03(\v25.manas.subscription.v1.EntitlementChanged.LimitsEntryR\x06limits\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\x9c\v\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\xa8\x14\n" +
 	"\x13SubscriptionService\x12\x9a\x01\n" +
 	"\tListPlans\x12'.manas.subscription.v1.ListPlansRequest\x1a(.manas.subscription.v1.ListPlansResponse\":\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02.Z\x1d\x12\x1b/api/v1/subscriptions/plans\x12\r/api/v1/plans\x12\xcc\x01\n" +
 	"\x16GetCurrentSubscription\x124.manas.subscription.v1.GetCurrentSubscriptionRequest\x1a5.manas.subscription.v1.GetCurrentSubscriptionResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\fsubscription\x12\x1d/api/v1/subscriptions/current\x12\xa7\x01\n" +
 	"\x11ListSubscriptions\x12/.manas.subscription.v1.ListSubscriptionsRequest\x1a0.manas.subscription.v1.ListSubscriptionsResponse\"/\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/subscriptions\x12\xce\x01\n" +
-	"\bCheckout\x12&.manas.subscription.v1.CheckoutRequest\x1a'.manas.subscription.v1.CheckoutResponse\"q\xc2\xcb\x18 X\x01`\xc9\x01j\apaymentx\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02G:\x01*Z\":\x01*\"\x1d/api/v1/subscriptions/upgrade\"\x1e/api/v1/subscriptions/checkout\x12\xae\x01\n" +
+	"\bCheckout\x12&.manas.subscription.v1.CheckoutRequest\x1a'.manas.subscription.v1.CheckoutResponse\"q\xc2\xcb\x18 X\x01`\xc9\x01j\apaymentx\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02G:\x01*Z\":\x01*\"\x1d/api/v1/subscriptions/upgrade\"\x1e/api/v1/subscriptions/checkout\x12\xb1\x01\n" +
+	"\rPreviewChange\x12+.manas.subscription.v1.PreviewChangeRequest\x1a,.manas.subscription.v1.PreviewChangeResponse\"E\xc2\xcb\x18\x10x\x00\x1a\fprofile.read\x82\xd3\xe4\x93\x02+:\x01*b\apreview\"\x1d/api/v1/subscriptions/preview\x12\xc3\x01\n" +
+	"\x12ChangeSubscription\x120.manas.subscription.v1.ChangeSubscriptionRequest\x1a1.manas.subscription.v1.ChangeSubscriptionResponse\"H\xc2\xcb\x18\x1dX\x01j\apaymentx\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/subscriptions/change\x12\xb2\x01\n" +
+	"\n" +
+	"StartTrial\x12(.manas.subscription.v1.StartTrialRequest\x1a).manas.subscription.v1.StartTrialResponse\"O\xc2\xcb\x18\x17X\x01`\xc9\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02.:\x01*b\fsubscription\"\x1b/api/v1/subscriptions/trial\x12\xc8\x01\n" +
+	"\x12CancelSubscription\x120.manas.subscription.v1.CancelSubscriptionRequest\x1a1.manas.subscription.v1.CancelSubscriptionResponse\"M\xc2\xcb\x18\x14X\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02/:\x01*b\fsubscription\"\x1c/api/v1/subscriptions/cancel\x12\xc8\x01\n" +
+	"\x12ResumeSubscription\x120.manas.subscription.v1.ResumeSubscriptionRequest\x1a1.manas.subscription.v1.ResumeSubscriptionResponse\"M\xc2\xcb\x18\x14X\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02/:\x01*b\fsubscription\"\x1c/api/v1/subscriptions/resume\x12\xc4\x01\n" +
+	"\x11PauseSubscription\x12/.manas.subscription.v1.PauseSubscriptionRequest\x1a0.manas.subscription.v1.PauseSubscriptionResponse\"L\xc2\xcb\x18\x14X\x01x\x01\x1a\x0eprofile.update\x82\xd3\xe4\x93\x02.:\x01*b\fsubscription\"\x1b/api/v1/subscriptions/pause\x12\xae\x01\n" +
 	"\x0fGetEntitlements\x12-.manas.subscription.v1.GetEntitlementsRequest\x1a..manas.subscription.v1.GetEntitlementsResponse\"<\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02$b\fentitlements\x12\x14/api/v1/entitlements\x12\xb6\x01\n" +
 	"\x12ConsumeEntitlement\x120.manas.subscription.v1.ConsumeEntitlementRequest\x1a1.manas.subscription.v1.ConsumeEntitlementResponse\";\xc2\xcb\x18\x10x\x00\x1a\fprofile.read\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/entitlements/consume\x12\x94\x01\n" +
 	"\fListInvoices\x12*.manas.subscription.v1.ListInvoicesRequest\x1a+.manas.subscription.v1.ListInvoicesResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/invoices\x12\x9c\x01\n" +
@@ -2345,109 +3580,166 @@ func file_manas_subscription_v1_subscription_proto_rawDescGZIP() []byte {
 	return file_manas_subscription_v1_subscription_proto_rawDescData
 }
 
-var file_manas_subscription_v1_subscription_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_manas_subscription_v1_subscription_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_manas_subscription_v1_subscription_proto_goTypes = []any{
 	(Price_Cycle)(0),                       // 0: manas.subscription.v1.Price.Cycle
 	(Price_TaxMode)(0),                     // 1: manas.subscription.v1.Price.TaxMode
 	(Subscription_State)(0),                // 2: manas.subscription.v1.Subscription.State
-	(Invoice_State)(0),                     // 3: manas.subscription.v1.Invoice.State
-	(*Price)(nil),                          // 4: manas.subscription.v1.Price
-	(*Plan)(nil),                           // 5: manas.subscription.v1.Plan
-	(*Subscription)(nil),                   // 6: manas.subscription.v1.Subscription
-	(*ListPlansRequest)(nil),               // 7: manas.subscription.v1.ListPlansRequest
-	(*ListPlansResponse)(nil),              // 8: manas.subscription.v1.ListPlansResponse
-	(*GetCurrentSubscriptionRequest)(nil),  // 9: manas.subscription.v1.GetCurrentSubscriptionRequest
-	(*GetCurrentSubscriptionResponse)(nil), // 10: manas.subscription.v1.GetCurrentSubscriptionResponse
-	(*ListSubscriptionsRequest)(nil),       // 11: manas.subscription.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),      // 12: manas.subscription.v1.ListSubscriptionsResponse
-	(*CheckoutRequest)(nil),                // 13: manas.subscription.v1.CheckoutRequest
-	(*CheckoutResponse)(nil),               // 14: manas.subscription.v1.CheckoutResponse
-	(*Entitlements)(nil),                   // 15: manas.subscription.v1.Entitlements
-	(*GetEntitlementsRequest)(nil),         // 16: manas.subscription.v1.GetEntitlementsRequest
-	(*GetEntitlementsResponse)(nil),        // 17: manas.subscription.v1.GetEntitlementsResponse
-	(*ConsumeEntitlementRequest)(nil),      // 18: manas.subscription.v1.ConsumeEntitlementRequest
-	(*ConsumeEntitlementResponse)(nil),     // 19: manas.subscription.v1.ConsumeEntitlementResponse
-	(*Invoice)(nil),                        // 20: manas.subscription.v1.Invoice
-	(*ListInvoicesRequest)(nil),            // 21: manas.subscription.v1.ListInvoicesRequest
-	(*ListInvoicesResponse)(nil),           // 22: manas.subscription.v1.ListInvoicesResponse
-	(*GetInvoiceRequest)(nil),              // 23: manas.subscription.v1.GetInvoiceRequest
-	(*GetInvoiceResponse)(nil),             // 24: manas.subscription.v1.GetInvoiceResponse
-	(*GetUserSubscriptionRequest)(nil),     // 25: manas.subscription.v1.GetUserSubscriptionRequest
-	(*GetUserSubscriptionResponse)(nil),    // 26: manas.subscription.v1.GetUserSubscriptionResponse
-	(*EntitlementChanged)(nil),             // 27: manas.subscription.v1.EntitlementChanged
-	nil,                                    // 28: manas.subscription.v1.Plan.LimitsEntry
-	(*CheckoutResponse_Payment)(nil),       // 29: manas.subscription.v1.CheckoutResponse.Payment
-	(*Entitlements_Limit)(nil),             // 30: manas.subscription.v1.Entitlements.Limit
-	(*Invoice_Line)(nil),                   // 31: manas.subscription.v1.Invoice.Line
-	nil,                                    // 32: manas.subscription.v1.EntitlementChanged.LimitsEntry
-	(*v1.Money)(nil),                       // 33: manas.type.v1.Money
-	(*timestamppb.Timestamp)(nil),          // 34: google.protobuf.Timestamp
+	(Preview_Kind)(0),                      // 3: manas.subscription.v1.Preview.Kind
+	(Preview_Line_Kind)(0),                 // 4: manas.subscription.v1.Preview.Line.Kind
+	(Invoice_Kind)(0),                      // 5: manas.subscription.v1.Invoice.Kind
+	(Invoice_State)(0),                     // 6: manas.subscription.v1.Invoice.State
+	(*Price)(nil),                          // 7: manas.subscription.v1.Price
+	(*Plan)(nil),                           // 8: manas.subscription.v1.Plan
+	(*Subscription)(nil),                   // 9: manas.subscription.v1.Subscription
+	(*ListPlansRequest)(nil),               // 10: manas.subscription.v1.ListPlansRequest
+	(*ListPlansResponse)(nil),              // 11: manas.subscription.v1.ListPlansResponse
+	(*GetCurrentSubscriptionRequest)(nil),  // 12: manas.subscription.v1.GetCurrentSubscriptionRequest
+	(*GetCurrentSubscriptionResponse)(nil), // 13: manas.subscription.v1.GetCurrentSubscriptionResponse
+	(*ListSubscriptionsRequest)(nil),       // 14: manas.subscription.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),      // 15: manas.subscription.v1.ListSubscriptionsResponse
+	(*CheckoutRequest)(nil),                // 16: manas.subscription.v1.CheckoutRequest
+	(*Preview)(nil),                        // 17: manas.subscription.v1.Preview
+	(*PreviewChangeRequest)(nil),           // 18: manas.subscription.v1.PreviewChangeRequest
+	(*PreviewChangeResponse)(nil),          // 19: manas.subscription.v1.PreviewChangeResponse
+	(*ChangeSubscriptionRequest)(nil),      // 20: manas.subscription.v1.ChangeSubscriptionRequest
+	(*ChangeSubscriptionResponse)(nil),     // 21: manas.subscription.v1.ChangeSubscriptionResponse
+	(*StartTrialRequest)(nil),              // 22: manas.subscription.v1.StartTrialRequest
+	(*StartTrialResponse)(nil),             // 23: manas.subscription.v1.StartTrialResponse
+	(*CancelSubscriptionRequest)(nil),      // 24: manas.subscription.v1.CancelSubscriptionRequest
+	(*CancelSubscriptionResponse)(nil),     // 25: manas.subscription.v1.CancelSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),      // 26: manas.subscription.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil),     // 27: manas.subscription.v1.ResumeSubscriptionResponse
+	(*PauseSubscriptionRequest)(nil),       // 28: manas.subscription.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),      // 29: manas.subscription.v1.PauseSubscriptionResponse
+	(*CheckoutResponse)(nil),               // 30: manas.subscription.v1.CheckoutResponse
+	(*Entitlements)(nil),                   // 31: manas.subscription.v1.Entitlements
+	(*GetEntitlementsRequest)(nil),         // 32: manas.subscription.v1.GetEntitlementsRequest
+	(*GetEntitlementsResponse)(nil),        // 33: manas.subscription.v1.GetEntitlementsResponse
+	(*ConsumeEntitlementRequest)(nil),      // 34: manas.subscription.v1.ConsumeEntitlementRequest
+	(*ConsumeEntitlementResponse)(nil),     // 35: manas.subscription.v1.ConsumeEntitlementResponse
+	(*Invoice)(nil),                        // 36: manas.subscription.v1.Invoice
+	(*ListInvoicesRequest)(nil),            // 37: manas.subscription.v1.ListInvoicesRequest
+	(*ListInvoicesResponse)(nil),           // 38: manas.subscription.v1.ListInvoicesResponse
+	(*GetInvoiceRequest)(nil),              // 39: manas.subscription.v1.GetInvoiceRequest
+	(*GetInvoiceResponse)(nil),             // 40: manas.subscription.v1.GetInvoiceResponse
+	(*GetUserSubscriptionRequest)(nil),     // 41: manas.subscription.v1.GetUserSubscriptionRequest
+	(*GetUserSubscriptionResponse)(nil),    // 42: manas.subscription.v1.GetUserSubscriptionResponse
+	(*EntitlementChanged)(nil),             // 43: manas.subscription.v1.EntitlementChanged
+	nil,                                    // 44: manas.subscription.v1.Plan.LimitsEntry
+	(*Preview_Line)(nil),                   // 45: manas.subscription.v1.Preview.Line
+	(*Preview_Tax)(nil),                    // 46: manas.subscription.v1.Preview.Tax
+	(*CheckoutResponse_Payment)(nil),       // 47: manas.subscription.v1.CheckoutResponse.Payment
+	(*Entitlements_Limit)(nil),             // 48: manas.subscription.v1.Entitlements.Limit
+	(*Invoice_Line)(nil),                   // 49: manas.subscription.v1.Invoice.Line
+	nil,                                    // 50: manas.subscription.v1.EntitlementChanged.LimitsEntry
+	(*v1.Money)(nil),                       // 51: manas.type.v1.Money
+	(*timestamppb.Timestamp)(nil),          // 52: google.protobuf.Timestamp
 }
 var file_manas_subscription_v1_subscription_proto_depIdxs = []int32{
 	0,  // 0: manas.subscription.v1.Price.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	33, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
+	51, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
 	1,  // 2: manas.subscription.v1.Price.tax_mode:type_name -> manas.subscription.v1.Price.TaxMode
-	4,  // 3: manas.subscription.v1.Plan.prices:type_name -> manas.subscription.v1.Price
-	28, // 4: manas.subscription.v1.Plan.limits:type_name -> manas.subscription.v1.Plan.LimitsEntry
+	7,  // 3: manas.subscription.v1.Plan.prices:type_name -> manas.subscription.v1.Price
+	44, // 4: manas.subscription.v1.Plan.limits:type_name -> manas.subscription.v1.Plan.LimitsEntry
 	2,  // 5: manas.subscription.v1.Subscription.state:type_name -> manas.subscription.v1.Subscription.State
 	0,  // 6: manas.subscription.v1.Subscription.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	4,  // 7: manas.subscription.v1.Subscription.price:type_name -> manas.subscription.v1.Price
-	34, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
-	34, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
-	34, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
-	34, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: manas.subscription.v1.ListPlansResponse.plans:type_name -> manas.subscription.v1.Plan
-	6,  // 13: manas.subscription.v1.GetCurrentSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	6,  // 14: manas.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> manas.subscription.v1.Subscription
-	0,  // 15: manas.subscription.v1.CheckoutRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	6,  // 16: manas.subscription.v1.CheckoutResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	29, // 17: manas.subscription.v1.CheckoutResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
-	34, // 18: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
-	30, // 19: manas.subscription.v1.Entitlements.limits:type_name -> manas.subscription.v1.Entitlements.Limit
-	15, // 20: manas.subscription.v1.GetEntitlementsResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
-	30, // 21: manas.subscription.v1.ConsumeEntitlementResponse.limit:type_name -> manas.subscription.v1.Entitlements.Limit
-	3,  // 22: manas.subscription.v1.Invoice.state:type_name -> manas.subscription.v1.Invoice.State
-	31, // 23: manas.subscription.v1.Invoice.lines:type_name -> manas.subscription.v1.Invoice.Line
-	33, // 24: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
-	33, // 25: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
-	33, // 26: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
-	33, // 27: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
-	33, // 28: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
-	33, // 29: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
-	34, // 30: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
-	20, // 31: manas.subscription.v1.ListInvoicesResponse.invoices:type_name -> manas.subscription.v1.Invoice
-	20, // 32: manas.subscription.v1.GetInvoiceResponse.invoice:type_name -> manas.subscription.v1.Invoice
-	6,  // 33: manas.subscription.v1.GetUserSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	15, // 34: manas.subscription.v1.GetUserSubscriptionResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
-	34, // 35: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
-	32, // 36: manas.subscription.v1.EntitlementChanged.limits:type_name -> manas.subscription.v1.EntitlementChanged.LimitsEntry
-	33, // 37: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
-	34, // 38: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
-	33, // 39: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
-	7,  // 40: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
-	9,  // 41: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
-	11, // 42: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
-	13, // 43: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
-	16, // 44: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
-	18, // 45: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
-	21, // 46: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
-	23, // 47: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
-	25, // 48: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
-	8,  // 49: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
-	10, // 50: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
-	12, // 51: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
-	14, // 52: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
-	17, // 53: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
-	19, // 54: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
-	22, // 55: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
-	24, // 56: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
-	26, // 57: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
-	49, // [49:58] is the sub-list for method output_type
-	40, // [40:49] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	7,  // 7: manas.subscription.v1.Subscription.price:type_name -> manas.subscription.v1.Price
+	52, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
+	52, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
+	52, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
+	52, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
+	52, // 12: manas.subscription.v1.Subscription.paid_until:type_name -> google.protobuf.Timestamp
+	52, // 13: manas.subscription.v1.Subscription.unpaid_until:type_name -> google.protobuf.Timestamp
+	52, // 14: manas.subscription.v1.Subscription.paused_until:type_name -> google.protobuf.Timestamp
+	52, // 15: manas.subscription.v1.Subscription.cancelled_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: manas.subscription.v1.ListPlansResponse.plans:type_name -> manas.subscription.v1.Plan
+	9,  // 17: manas.subscription.v1.GetCurrentSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	9,  // 18: manas.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> manas.subscription.v1.Subscription
+	0,  // 19: manas.subscription.v1.CheckoutRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
+	45, // 20: manas.subscription.v1.Preview.lines:type_name -> manas.subscription.v1.Preview.Line
+	51, // 21: manas.subscription.v1.Preview.subtotal:type_name -> manas.type.v1.Money
+	46, // 22: manas.subscription.v1.Preview.tax:type_name -> manas.subscription.v1.Preview.Tax
+	51, // 23: manas.subscription.v1.Preview.total:type_name -> manas.type.v1.Money
+	51, // 24: manas.subscription.v1.Preview.credit:type_name -> manas.type.v1.Money
+	3,  // 25: manas.subscription.v1.Preview.kind:type_name -> manas.subscription.v1.Preview.Kind
+	52, // 26: manas.subscription.v1.Preview.effective_at:type_name -> google.protobuf.Timestamp
+	52, // 27: manas.subscription.v1.Preview.valid_until:type_name -> google.protobuf.Timestamp
+	0,  // 28: manas.subscription.v1.PreviewChangeRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
+	17, // 29: manas.subscription.v1.PreviewChangeResponse.preview:type_name -> manas.subscription.v1.Preview
+	0,  // 30: manas.subscription.v1.ChangeSubscriptionRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
+	9,  // 31: manas.subscription.v1.ChangeSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	47, // 32: manas.subscription.v1.ChangeSubscriptionResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
+	9,  // 33: manas.subscription.v1.StartTrialResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	9,  // 34: manas.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	9,  // 35: manas.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	9,  // 36: manas.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	9,  // 37: manas.subscription.v1.CheckoutResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	47, // 38: manas.subscription.v1.CheckoutResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
+	52, // 39: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
+	48, // 40: manas.subscription.v1.Entitlements.limits:type_name -> manas.subscription.v1.Entitlements.Limit
+	31, // 41: manas.subscription.v1.GetEntitlementsResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
+	48, // 42: manas.subscription.v1.ConsumeEntitlementResponse.limit:type_name -> manas.subscription.v1.Entitlements.Limit
+	6,  // 43: manas.subscription.v1.Invoice.state:type_name -> manas.subscription.v1.Invoice.State
+	49, // 44: manas.subscription.v1.Invoice.lines:type_name -> manas.subscription.v1.Invoice.Line
+	51, // 45: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
+	51, // 46: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
+	51, // 47: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
+	51, // 48: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
+	51, // 49: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
+	51, // 50: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
+	52, // 51: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
+	5,  // 52: manas.subscription.v1.Invoice.kind:type_name -> manas.subscription.v1.Invoice.Kind
+	36, // 53: manas.subscription.v1.ListInvoicesResponse.invoices:type_name -> manas.subscription.v1.Invoice
+	36, // 54: manas.subscription.v1.GetInvoiceResponse.invoice:type_name -> manas.subscription.v1.Invoice
+	9,  // 55: manas.subscription.v1.GetUserSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	31, // 56: manas.subscription.v1.GetUserSubscriptionResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
+	52, // 57: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
+	50, // 58: manas.subscription.v1.EntitlementChanged.limits:type_name -> manas.subscription.v1.EntitlementChanged.LimitsEntry
+	51, // 59: manas.subscription.v1.Preview.Line.amount:type_name -> manas.type.v1.Money
+	4,  // 60: manas.subscription.v1.Preview.Line.kind:type_name -> manas.subscription.v1.Preview.Line.Kind
+	51, // 61: manas.subscription.v1.Preview.Tax.cgst:type_name -> manas.type.v1.Money
+	51, // 62: manas.subscription.v1.Preview.Tax.sgst:type_name -> manas.type.v1.Money
+	51, // 63: manas.subscription.v1.Preview.Tax.igst:type_name -> manas.type.v1.Money
+	51, // 64: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
+	52, // 65: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
+	51, // 66: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
+	10, // 67: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
+	12, // 68: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
+	14, // 69: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
+	16, // 70: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
+	18, // 71: manas.subscription.v1.SubscriptionService.PreviewChange:input_type -> manas.subscription.v1.PreviewChangeRequest
+	20, // 72: manas.subscription.v1.SubscriptionService.ChangeSubscription:input_type -> manas.subscription.v1.ChangeSubscriptionRequest
+	22, // 73: manas.subscription.v1.SubscriptionService.StartTrial:input_type -> manas.subscription.v1.StartTrialRequest
+	24, // 74: manas.subscription.v1.SubscriptionService.CancelSubscription:input_type -> manas.subscription.v1.CancelSubscriptionRequest
+	26, // 75: manas.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> manas.subscription.v1.ResumeSubscriptionRequest
+	28, // 76: manas.subscription.v1.SubscriptionService.PauseSubscription:input_type -> manas.subscription.v1.PauseSubscriptionRequest
+	32, // 77: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
+	34, // 78: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
+	37, // 79: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
+	39, // 80: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
+	41, // 81: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
+	11, // 82: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
+	13, // 83: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
+	15, // 84: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
+	30, // 85: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
+	19, // 86: manas.subscription.v1.SubscriptionService.PreviewChange:output_type -> manas.subscription.v1.PreviewChangeResponse
+	21, // 87: manas.subscription.v1.SubscriptionService.ChangeSubscription:output_type -> manas.subscription.v1.ChangeSubscriptionResponse
+	23, // 88: manas.subscription.v1.SubscriptionService.StartTrial:output_type -> manas.subscription.v1.StartTrialResponse
+	25, // 89: manas.subscription.v1.SubscriptionService.CancelSubscription:output_type -> manas.subscription.v1.CancelSubscriptionResponse
+	27, // 90: manas.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> manas.subscription.v1.ResumeSubscriptionResponse
+	29, // 91: manas.subscription.v1.SubscriptionService.PauseSubscription:output_type -> manas.subscription.v1.PauseSubscriptionResponse
+	33, // 92: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
+	35, // 93: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
+	38, // 94: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
+	40, // 95: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
+	42, // 96: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
+	82, // [82:97] is the sub-list for method output_type
+	67, // [67:82] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_manas_subscription_v1_subscription_proto_init() }
@@ -2457,15 +3749,18 @@ func file_manas_subscription_v1_subscription_proto_init() {
 	}
 	file_manas_subscription_v1_subscription_proto_msgTypes[2].OneofWrappers = []any{}
 	file_manas_subscription_v1_subscription_proto_msgTypes[9].OneofWrappers = []any{}
-	file_manas_subscription_v1_subscription_proto_msgTypes[14].OneofWrappers = []any{}
-	file_manas_subscription_v1_subscription_proto_msgTypes[16].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[13].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[15].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[17].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[27].OneofWrappers = []any{}
+	file_manas_subscription_v1_subscription_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_subscription_v1_subscription_proto_rawDesc), len(file_manas_subscription_v1_subscription_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   29,
+			NumEnums:      7,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,12 @@ const (
 	SubscriptionService_GetCurrentSubscription_FullMethodName = "/manas.subscription.v1.SubscriptionService/GetCurrentSubscription"
 	SubscriptionService_ListSubscriptions_FullMethodName      = "/manas.subscription.v1.SubscriptionService/ListSubscriptions"
 	SubscriptionService_Checkout_FullMethodName               = "/manas.subscription.v1.SubscriptionService/Checkout"
+	SubscriptionService_PreviewChange_FullMethodName          = "/manas.subscription.v1.SubscriptionService/PreviewChange"
+	SubscriptionService_ChangeSubscription_FullMethodName     = "/manas.subscription.v1.SubscriptionService/ChangeSubscription"
+	SubscriptionService_StartTrial_FullMethodName             = "/manas.subscription.v1.SubscriptionService/StartTrial"
+	SubscriptionService_CancelSubscription_FullMethodName     = "/manas.subscription.v1.SubscriptionService/CancelSubscription"
+	SubscriptionService_ResumeSubscription_FullMethodName     = "/manas.subscription.v1.SubscriptionService/ResumeSubscription"
+	SubscriptionService_PauseSubscription_FullMethodName      = "/manas.subscription.v1.SubscriptionService/PauseSubscription"
 	SubscriptionService_GetEntitlements_FullMethodName        = "/manas.subscription.v1.SubscriptionService/GetEntitlements"
 	SubscriptionService_ConsumeEntitlement_FullMethodName     = "/manas.subscription.v1.SubscriptionService/ConsumeEntitlement"
 	SubscriptionService_ListInvoices_FullMethodName           = "/manas.subscription.v1.SubscriptionService/ListInvoices"
@@ -49,6 +55,31 @@ type SubscriptionServiceClient interface {
 	// provider confirms the money. Fails with NOT_FOUND for an unknown plan,
 	// CONFLICT when the plan is live already, PAYMENT_PROVIDER_UNAVAILABLE.
 	Checkout(ctx context.Context, in *CheckoutRequest, opts ...grpc.CallOption) (*CheckoutResponse, error)
+	// PreviewChange answers what an order of a plan would cost now, to the paisa,
+	// and when it would begin. Checkout and ChangeSubscription take its
+	// preview_hash and charge exactly that, or fail with PRECONDITION_FAILED.
+	// Fails with NOT_FOUND for an unknown plan, INVALID_ARGUMENT for a cycle or
+	// coupon that does not fit, CONFLICT when nothing would change.
+	PreviewChange(ctx context.Context, in *PreviewChangeRequest, opts ...grpc.CallOption) (*PreviewChangeResponse, error)
+	// ChangeSubscription moves the caller to another plan or cycle: a higher one
+	// at once, against the credit of what is unused, through a payment; a lower one
+	// at the period's end. Fails as Checkout does; CONFLICT while another change
+	// is pending, or when more seats are in use than the lower plan has.
+	ChangeSubscription(ctx context.Context, in *ChangeSubscriptionRequest, opts ...grpc.CallOption) (*ChangeSubscriptionResponse, error)
+	// StartTrial begins the trial of a plan; each person has one. Fails with
+	// NOT_FOUND for an unknown plan, INVALID_ARGUMENT for one without a trial,
+	// CONFLICT after the first or with a paid plan live.
+	StartTrial(ctx context.Context, in *StartTrialRequest, opts ...grpc.CallOption) (*StartTrialResponse, error)
+	// CancelSubscription ends the caller's subscription when what is paid has been
+	// used, or at once, which returns no money. Fails with CONFLICT when there is
+	// nothing to cancel, PRECONDITION_FAILED when If-Match names another version.
+	CancelSubscription(ctx context.Context, in *CancelSubscriptionRequest, opts ...grpc.CallOption) (*CancelSubscriptionResponse, error)
+	// ResumeSubscription takes a cancellation at the period's end, or a pending
+	// change, back, and ends a pause. Fails with CONFLICT when there is none.
+	ResumeSubscription(ctx context.Context, in *ResumeSubscriptionRequest, opts ...grpc.CallOption) (*ResumeSubscriptionResponse, error)
+	// PauseSubscription stops access and keeps the remaining paid time, for at most
+	// 90 days. Fails with CONFLICT when there is no paid time to keep.
+	PauseSubscription(ctx context.Context, in *PauseSubscriptionRequest, opts ...grpc.CallOption) (*PauseSubscriptionResponse, error)
 	// GetEntitlements answers what the caller may use now.
 	GetEntitlements(ctx context.Context, in *GetEntitlementsRequest, opts ...grpc.CallOption) (*GetEntitlementsResponse, error)
 	// ConsumeEntitlement uses a feature: checks a boolean one, counts a metered
@@ -103,6 +134,66 @@ func (c *subscriptionServiceClient) Checkout(ctx context.Context, in *CheckoutRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckoutResponse)
 	err := c.cc.Invoke(ctx, SubscriptionService_Checkout_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) PreviewChange(ctx context.Context, in *PreviewChangeRequest, opts ...grpc.CallOption) (*PreviewChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewChangeResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_PreviewChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) ChangeSubscription(ctx context.Context, in *ChangeSubscriptionRequest, opts ...grpc.CallOption) (*ChangeSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeSubscriptionResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_ChangeSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) StartTrial(ctx context.Context, in *StartTrialRequest, opts ...grpc.CallOption) (*StartTrialResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartTrialResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_StartTrial_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) CancelSubscription(ctx context.Context, in *CancelSubscriptionRequest, opts ...grpc.CallOption) (*CancelSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelSubscriptionResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_CancelSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) ResumeSubscription(ctx context.Context, in *ResumeSubscriptionRequest, opts ...grpc.CallOption) (*ResumeSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeSubscriptionResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_ResumeSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) PauseSubscription(ctx context.Context, in *PauseSubscriptionRequest, opts ...grpc.CallOption) (*PauseSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseSubscriptionResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_PauseSubscription_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +257,31 @@ type SubscriptionServiceServer interface {
 	// provider confirms the money. Fails with NOT_FOUND for an unknown plan,
 	// CONFLICT when the plan is live already, PAYMENT_PROVIDER_UNAVAILABLE.
 	Checkout(context.Context, *CheckoutRequest) (*CheckoutResponse, error)
+	// PreviewChange answers what an order of a plan would cost now, to the paisa,
+	// and when it would begin. Checkout and ChangeSubscription take its
+	// preview_hash and charge exactly that, or fail with PRECONDITION_FAILED.
+	// Fails with NOT_FOUND for an unknown plan, INVALID_ARGUMENT for a cycle or
+	// coupon that does not fit, CONFLICT when nothing would change.
+	PreviewChange(context.Context, *PreviewChangeRequest) (*PreviewChangeResponse, error)
+	// ChangeSubscription moves the caller to another plan or cycle: a higher one
+	// at once, against the credit of what is unused, through a payment; a lower one
+	// at the period's end. Fails as Checkout does; CONFLICT while another change
+	// is pending, or when more seats are in use than the lower plan has.
+	ChangeSubscription(context.Context, *ChangeSubscriptionRequest) (*ChangeSubscriptionResponse, error)
+	// StartTrial begins the trial of a plan; each person has one. Fails with
+	// NOT_FOUND for an unknown plan, INVALID_ARGUMENT for one without a trial,
+	// CONFLICT after the first or with a paid plan live.
+	StartTrial(context.Context, *StartTrialRequest) (*StartTrialResponse, error)
+	// CancelSubscription ends the caller's subscription when what is paid has been
+	// used, or at once, which returns no money. Fails with CONFLICT when there is
+	// nothing to cancel, PRECONDITION_FAILED when If-Match names another version.
+	CancelSubscription(context.Context, *CancelSubscriptionRequest) (*CancelSubscriptionResponse, error)
+	// ResumeSubscription takes a cancellation at the period's end, or a pending
+	// change, back, and ends a pause. Fails with CONFLICT when there is none.
+	ResumeSubscription(context.Context, *ResumeSubscriptionRequest) (*ResumeSubscriptionResponse, error)
+	// PauseSubscription stops access and keeps the remaining paid time, for at most
+	// 90 days. Fails with CONFLICT when there is no paid time to keep.
+	PauseSubscription(context.Context, *PauseSubscriptionRequest) (*PauseSubscriptionResponse, error)
 	// GetEntitlements answers what the caller may use now.
 	GetEntitlements(context.Context, *GetEntitlementsRequest) (*GetEntitlementsResponse, error)
 	// ConsumeEntitlement uses a feature: checks a boolean one, counts a metered
@@ -197,6 +313,24 @@ func (UnimplementedSubscriptionServiceServer) ListSubscriptions(context.Context,
 }
 func (UnimplementedSubscriptionServiceServer) Checkout(context.Context, *CheckoutRequest) (*CheckoutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Checkout not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) PreviewChange(context.Context, *PreviewChangeRequest) (*PreviewChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewChange not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) ChangeSubscription(context.Context, *ChangeSubscriptionRequest) (*ChangeSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeSubscription not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) StartTrial(context.Context, *StartTrialRequest) (*StartTrialResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartTrial not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) CancelSubscription(context.Context, *CancelSubscriptionRequest) (*CancelSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelSubscription not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) ResumeSubscription(context.Context, *ResumeSubscriptionRequest) (*ResumeSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSubscription not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) PauseSubscription(context.Context, *PauseSubscriptionRequest) (*PauseSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSubscription not implemented")
 }
 func (UnimplementedSubscriptionServiceServer) GetEntitlements(context.Context, *GetEntitlementsRequest) (*GetEntitlementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEntitlements not implemented")
@@ -303,6 +437,114 @@ func _SubscriptionService_Checkout_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubscriptionService_PreviewChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).PreviewChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_PreviewChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).PreviewChange(ctx, req.(*PreviewChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_ChangeSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).ChangeSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_ChangeSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).ChangeSubscription(ctx, req.(*ChangeSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_StartTrial_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartTrialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).StartTrial(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_StartTrial_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).StartTrial(ctx, req.(*StartTrialRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_CancelSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).CancelSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_CancelSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).CancelSubscription(ctx, req.(*CancelSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_ResumeSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).ResumeSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_ResumeSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).ResumeSubscription(ctx, req.(*ResumeSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_PauseSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).PauseSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_PauseSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).PauseSubscription(ctx, req.(*PauseSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SubscriptionService_GetEntitlements_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetEntitlementsRequest)
 	if err := dec(in); err != nil {
@@ -397,6 +639,30 @@ var SubscriptionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Checkout",
 			Handler:    _SubscriptionService_Checkout_Handler,
+		},
+		{
+			MethodName: "PreviewChange",
+			Handler:    _SubscriptionService_PreviewChange_Handler,
+		},
+		{
+			MethodName: "ChangeSubscription",
+			Handler:    _SubscriptionService_ChangeSubscription_Handler,
+		},
+		{
+			MethodName: "StartTrial",
+			Handler:    _SubscriptionService_StartTrial_Handler,
+		},
+		{
+			MethodName: "CancelSubscription",
+			Handler:    _SubscriptionService_CancelSubscription_Handler,
+		},
+		{
+			MethodName: "ResumeSubscription",
+			Handler:    _SubscriptionService_ResumeSubscription_Handler,
+		},
+		{
+			MethodName: "PauseSubscription",
+			Handler:    _SubscriptionService_PauseSubscription_Handler,
 		},
 		{
 			MethodName: "GetEntitlements",
