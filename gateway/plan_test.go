@@ -214,8 +214,14 @@ func TestUpgrade(t *testing.T) {
 		limit   int64
 		want    any
 	}{
-		{"api_access", 0, "free"}, {"data_export", 0, "basic"}, {"webhook_support", 0, "premium"}, {"time_travel", 0, nil},
-		{"api_calls", 99, "free"}, {"api_calls", 100, "basic"}, {"api_calls", 10_000, "premium"}, {"api_calls", 100_000, "enterprise"},
+		{"api_access", 0, "free"},
+		{"data_export", 0, "basic"},
+		{"webhook_support", 0, "premium"},
+		{"time_travel", 0, nil},
+		{"api_calls", 99, "free"},
+		{"api_calls", 100, "basic"},
+		{"api_calls", 10_000, "premium"},
+		{"api_calls", 100_000, "enterprise"},
 	} {
 		rt := &route{method: http.MethodGet, rule: &authzv1.Rule{Feature: tt.feature}}
 		p := asProblem(k.edge.offers.name(asProblem(k.edge.entitled(rt, &token.Caller{Plan: "x"})), tt.feature, tt.limit))
