@@ -27,6 +27,7 @@ import (
 	"github.com/manas360/platform/pkg/token"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
+	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
 
 // Config is what the edge reads from its environment.
@@ -142,6 +143,8 @@ type Edge struct {
 	roles     *roles
 	epochs    *epochs
 	apiKeys   *apiKeys
+	offers    *offers
+	quotas    *quotas
 	durations *prometheus.HistogramVec
 	handler   http.Handler
 }
@@ -174,6 +177,9 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	e.keys = &keys{auth: auth, verifier: e.verifier, log: d.Log, bell: make(chan struct{}, 1)}
 	e.roles = newRoles(authv1.NewRoleInternalServiceClient(d.Conns["auth"]), e.verifier, d.Log)
 	e.apiKeys = newAPIKeys(auth, d.Now)
+	usage := subscriptionv1.NewUsageInternalServiceClient(d.Conns["subscription"])
+	e.offers = &offers{usage: usage, log: d.Log}
+	e.quotas = newQuotas(e.limiter, usage, e.prefix, d.Now, d.Log)
 	e.epochs = newEpochs(auth, d.Redis, e.prefix, d.Now, d.Log)
 	e.epochs.onNews = e.news
 	if err := e.measure(d.Registry); err != nil {
@@ -198,6 +204,8 @@ func (e *Edge) Workers() map[string]func(ctx context.Context) error {
 		"epochs-poll": e.epochs.poll,
 		"epochs-push": e.epochs.push,
 		"limits":      e.limiter.flush,
+		"offers":      e.offers.run,
+		"usage":       e.quotas.record,
 	}
 }
 
@@ -226,6 +234,9 @@ func (e *Edge) measure(r prometheus.Registerer) error {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "gateway_limiter_fallbacks_total", Help: "Limits decided without Redis.",
 		}, func() float64 { return float64(e.limiter.fallbacks.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "gateway_quota_fallbacks_total", Help: "API calls counted without Redis.",
+		}, func() float64 { return float64(e.quotas.fallbacks.Load()) }),
 	} {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)

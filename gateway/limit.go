@@ -208,23 +208,36 @@ var errOpen = errors.New("limiter: circuit open")
 
 // run is one round trip for any number of keys, one script a key: they may lie
 // in different slots of a cluster.
-func (l *limiter) run(ctx context.Context, news []told) ([]heard, error) {
+func (l *limiter) run(ctx context.Context, news []told) (answers []heard, err error) {
+	err = l.try(ctx, func(ctx context.Context) (err error) {
+		answers, err = l.pipeline(ctx, news)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("charge limits: %w", err)
+	}
+	return answers, nil
+}
+
+// try asks Redis within the budget, or not at all while it is held to be away:
+// errOpen.
+func (l *limiter) try(ctx context.Context, ask func(ctx context.Context) error) error {
 	now := l.now()
 	if now.UnixNano() < l.openUntil.Load() {
-		return nil, errOpen
+		return errOpen
 	}
 	// Not the client's cancellation: hanging up must not look like an outage.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.budget)
 	defer cancel()
-	answers, err := l.pipeline(ctx, news)
-	if err != nil {
-		if l.failures.Add(1) >= breakAfter {
-			l.openUntil.Store(now.Add(breakDuration).UnixNano())
-		}
-		return nil, fmt.Errorf("charge limits: %w", err)
+	err := ask(ctx)
+	if err == nil {
+		l.failures.Store(0)
+		return nil
 	}
-	l.failures.Store(0)
-	return answers, nil
+	if l.failures.Add(1) >= breakAfter {
+		l.openUntil.Store(now.Add(breakDuration).UnixNano())
+	}
+	return err
 }
 
 func (l *limiter) pipeline(ctx context.Context, news []told) ([]heard, error) {

@@ -210,6 +210,18 @@ func money() []registration {
 			},
 		},
 		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_billing_proto, "BillingService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterBillingServiceHandlerClient(ctx, m, subscriptionv1.NewBillingServiceClient(cc))
+			},
+		},
+		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_test_clock_proto, "TestClockService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterTestClockServiceHandlerClient(ctx, m, subscriptionv1.NewTestClockServiceClient(cc))
+			},
+		},
+		{
 			"subscription", service(subscriptionv1.File_manas_subscription_v1_purchase_proto, "PurchaseService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return subscriptionv1.RegisterPurchaseServiceHandlerClient(ctx, m, subscriptionv1.NewPurchaseServiceClient(cc))

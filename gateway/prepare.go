@@ -12,7 +12,7 @@ import (
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 
-// prepare checks body, token, rule and fields, in this order, and gives the
+// prepare checks body, token, rule, plan, fields and quota, in this order, and gives the
 // request as grpc-gateway may see it.
 func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	q := requestOf(r.Context())
@@ -33,6 +33,9 @@ func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, e
 	if err := csrf(r, q.fromCookie && !rt.public()); err != nil {
 		return nil, err
 	}
+	if err := e.entitled(rt, q.caller); err != nil {
+		return nil, err
+	}
 	// A session that came in cookies is renewed in cookies: the page must never
 	// get to see its tokens.
 	q.cookieMode = wantsCookies(r) || q.fromCookie && !rt.public()
@@ -47,6 +50,9 @@ func (e *Edge) prepare(w http.ResponseWriter, r *http.Request) (*http.Request, e
 		return nil, err
 	}
 	if err := checkInput(r, rt, body); err != nil {
+		return nil, err
+	}
+	if err := e.countCall(w, r, q); err != nil { // last: what is refused above is not counted
 		return nil, err
 	}
 	if rt.rule.GetSensitive() {

@@ -40,6 +40,7 @@ const extensions = `LEGAL_ACCEPTANCE_REQUIRED`
 var (
 	services   = []string{"gateway", "auth", "user", "subscription", "payment", "audit", "admin", "manasctl"}
 	permission = regexp.MustCompile(`^[a-z]+\.[a-z]+$`)
+	feature    = regexp.MustCompile(`^[a-z0-9][a-z0-9_]{0,63}$`)
 )
 
 // methods walks every RPC of our own packages.
@@ -81,6 +82,9 @@ func TestEveryMethodHasARule(t *testing.T) {
 			if !slices.Contains(services, p) {
 				t.Errorf("%s: unknown peer %q", m.FullName(), p)
 			}
+		}
+		if f := r.GetFeature(); f != "" && (!feature.MatchString(f) || r.GetPublic() || r.GetInternal()) {
+			t.Errorf("%s: feature %q is no code, or nobody's plan", m.FullName(), f)
 		}
 		if r.GetReasonRequired() && m.Input().Fields().ByName("reason") == nil {
 			t.Errorf("%s: asks for a reason but has no such field", m.FullName())

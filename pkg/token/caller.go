@@ -47,6 +47,15 @@ type Caller struct {
 
 	Impersonator uuid.UUID // the operator who acts for UserID; zero for the person
 	RolesEpoch   int64     // role-definition epoch the permissions were computed at
+
+	EntitledUntil time.Time // when plan and features end; zero: never
+	APICalls      *int64    // a month's calls with an API key, -1 for no end; nil: the token does not say
+}
+
+// EntitlementEnded reports whether plan and features are worth nothing any more,
+// whatever the token says.
+func (c *Caller) EntitlementEnded(now time.Time) bool {
+	return c != nil && !c.EntitledUntil.IsZero() && !now.Before(c.EntitledUntil)
 }
 
 // Impersonated reports whether an operator acts in the user's name.
@@ -120,6 +129,10 @@ func (c *Caller) Marshal() []byte {
 		Device:       c.Device,
 		LegalPending: c.LegalPending,
 		RolesEpoch:   c.RolesEpoch,
+		ApiCalls:     c.APICalls,
+	}
+	if !c.EntitledUntil.IsZero() {
+		m.EntitledUntil = timestamppb.New(c.EntitledUntil)
 	}
 	if c.Impersonator != uuid.Nil {
 		m.Impersonator = c.Impersonator[:]
@@ -167,6 +180,7 @@ func Unmarshal(b []byte) (*Caller, error) {
 		Device:       m.GetDevice(),
 		LegalPending: m.GetLegalPending(),
 		RolesEpoch:   m.GetRolesEpoch(),
+		APICalls:     m.ApiCalls,
 	}
 	var err error
 	if c.UserID, err = optionalID(m.GetUserId()); err != nil {
@@ -183,6 +197,12 @@ func Unmarshal(b []byte) (*Caller, error) {
 			return nil, fmt.Errorf("parse caller's auth time: %w", err)
 		}
 		c.AuthTime = m.GetAuthTime().AsTime()
+	}
+	if m.GetEntitledUntil() != nil {
+		if err := m.GetEntitledUntil().CheckValid(); err != nil {
+			return nil, fmt.Errorf("parse caller's entitlement: %w", err)
+		}
+		c.EntitledUntil = m.GetEntitledUntil().AsTime()
 	}
 	return c, nil
 }

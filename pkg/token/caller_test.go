@@ -12,11 +12,13 @@ import (
 )
 
 func fullCaller() *token.Caller {
+	calls := int64(-1)
 	return &token.Caller{
 		UserID: uuid.UUID{1}, SessionID: uuid.UUID{2}, Roles: []string{"user"}, Permissions: []string{"a.b"},
 		Plan: "free", Features: []string{"mood"}, Epoch: 7, AMR: []string{"pwd", "otp"},
 		AuthTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ClientIP: "127.0.0.9", UserAgent: "x", RequestID: "r",
 		MFAPending: true, Raw: "a.b.c", Locale: "hi", LegalPending: true,
+		EntitledUntil: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), APICalls: &calls,
 	}
 }
 
@@ -43,6 +45,9 @@ func TestCallerFacts(t *testing.T) {
 	c := fullCaller()
 	if !c.Has("a.b") || c.Has("a") || c.Has("") || !c.HasSecondFactor() || !c.SignedIn() {
 		t.Errorf("facts of %+v are wrong", c)
+	}
+	if end := c.EntitledUntil; c.EntitlementEnded(end.Add(-time.Second)) || !c.EntitlementEnded(end) || (&token.Caller{}).EntitlementEnded(end) || nobody.EntitlementEnded(end) {
+		t.Error("the plan ends at the wrong time")
 	}
 	if got, ok := token.FromContext(token.NewContext(context.Background(), c)); !ok || got != c {
 		t.Error("the context lost the caller")

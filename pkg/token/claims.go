@@ -40,6 +40,10 @@ type Claims struct {
 	LegalPending bool     `json:"legal_pending,omitempty"` // the current legal documents are not accepted yet
 	RolesEpoch   int64    `json:"re,omitempty"`            // role-definition epoch at mint
 	Actor        *Actor   `json:"act,omitempty"`           // only under impersonation
+
+	// Absent from tokens of older processes, which say less and stay good.
+	EntitledUntil int64  `json:"eexp,omitempty"`  // when plan and features end; 0: never
+	APICalls      *int64 `json:"calls,omitempty"` // a month's calls with an API key, -1 for no end; only in their tokens
 }
 
 // Actor is who acts in the subject's name, RFC 8693 section 4.1.
@@ -64,6 +68,10 @@ func (c *Claims) Caller() (*Caller, error) {
 			return nil, fail.New(fail.InvalidToken, "invalid token").Wrap(fmt.Errorf("parse act: %w", err))
 		}
 	}
+	var until time.Time
+	if c.EntitledUntil != 0 {
+		until = time.Unix(c.EntitledUntil, 0).UTC()
+	}
 	return &Caller{
 		UserID:       user,
 		Impersonator: impersonator,
@@ -78,6 +86,9 @@ func (c *Claims) Caller() (*Caller, error) {
 		AuthTime:     time.Unix(c.AuthTime, 0).UTC(),
 		MFAPending:   c.MFAPending,
 		LegalPending: c.LegalPending,
+
+		EntitledUntil: until,
+		APICalls:      c.APICalls,
 	}, nil
 }
 

@@ -23,6 +23,8 @@ type account struct {
 	Version         int64
 	Plan            string
 	Features        []string
+	PlanEndsAt      *time.Time // nil: never
+	APICalls        *int64     // a month's calls with a key, -1 for no end; nil: not told
 	CreatedAt       time.Time
 	LastLoginAt     *time.Time
 	AcceptedTerms   string

@@ -189,8 +189,8 @@ func (s *Service) keyToken(k apiKey, acc account, now time.Time) (x exchanged, e
 	x.Access, err = s.keys.sign(token.Claims{
 		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: apiKeyName(k.ID), Subject: id.Format("usr", acc.ID), SessionID: sessionName(k.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: x.Expires.Unix(),
-		Roles: []string{}, Permissions: perms, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
-		AMR: byKey, AuthTime: k.CreatedAt.Unix(), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch,
+		Roles: []string{}, Permissions: perms, Plan: acc.Plan, Features: acc.Features, EntitledUntil: acc.entitledUntil(), Epoch: acc.Epoch,
+		AMR: byKey, AuthTime: k.CreatedAt.Unix(), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch, APICalls: acc.APICalls,
 	})
 	return x, err
 }

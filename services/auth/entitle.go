@@ -38,3 +38,12 @@ func (s *Service) entitle(ctx context.Context, tx pg.Tx, e entitlement) ([]authz
 	}
 	return s.recordAuthz(ctx, tx, accountStale, epoch, now, e.AccountID)
 }
+
+// entitledUntil is what a token says of the plan's end. A part of a second is
+// cut off: the token must not say more than was paid for.
+func (a account) entitledUntil() int64 {
+	if a.PlanEndsAt == nil {
+		return 0
+	}
+	return a.PlanEndsAt.Unix()
+}

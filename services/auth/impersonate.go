@@ -72,7 +72,7 @@ func (s *Service) grantImpersonation(x session, acc account, operator uuid.UUID,
 	g.Access, err = s.keys.sign(token.Claims{
 		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: clientID, Subject: id.Format("usr", acc.ID), SessionID: sessionName(x.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: x.ExpiresAt.Unix(),
-		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
+		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, EntitledUntil: acc.entitledUntil(), Epoch: acc.Epoch,
 		AMR: none, MFAPending: acc.owesFactor(none), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch, Actor: &token.Actor{Subject: id.Format("usr", operator)},
 	})
 	return g, err

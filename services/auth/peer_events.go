@@ -105,4 +105,6 @@ type entitlement struct {
 	Epoch     int64
 	Plan      string
 	Features  []string
+	EndsAt    *time.Time // nil: never
+	APICalls  *int64     // nil: not told
 }

@@ -44,7 +44,15 @@ func (s *Service) onEntitlement(ctx context.Context, tx pg.Tx, ev *eventv1.Event
 	if features == nil {
 		features = []string{}
 	}
-	news, err := s.entitle(ctx, tx, entitlement{AccountID: userID, Epoch: m.GetEpoch(), Plan: m.GetPlan(), Features: features})
+	e := entitlement{AccountID: userID, Epoch: m.GetEpoch(), Plan: m.GetPlan(), Features: features}
+	if m.GetEndsAt() != nil {
+		ends := m.GetEndsAt().AsTime()
+		e.EndsAt = &ends
+	}
+	if calls, told := m.GetLimits()["api_calls"]; told {
+		e.APICalls = &calls
+	}
+	news, err := s.entitle(ctx, tx, e)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 	g.Access, err = s.keys.sign(token.Claims{
 		Issuer: s.c.Issuer, Audience: s.c.Audience, ClientID: clientID, Subject: id.Format("usr", acc.ID), SessionID: id.Format("ses", x.ID),
 		JTI: s.ids.New().String(), IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(g.AccessTTL).Unix(),
-		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, Epoch: acc.Epoch,
+		Roles: acc.Roles, Permissions: g.InForce, Plan: acc.Plan, Features: acc.Features, EntitledUntil: acc.entitledUntil(), Epoch: acc.Epoch,
 		AMR: x.AMR, AuthTime: x.AuthTime.Unix(), MFAPending: acc.owesFactor(x.AMR), LegalPending: s.owesLegal(acc), RolesEpoch: acc.RolesEpoch,
 	})
 	return g, err

@@ -13,7 +13,7 @@ import (
 // something changes carries the old epoch and is stale at once.
 const accountColumns = `
 SELECT a.id, a.email, a.email_verified_at, a.phone, a.state, a.first_name, a.last_name, a.locale, a.epoch, a.version,
-       a.plan, a.features, a.created_at, a.last_login_at, a.accepted_terms, a.accepted_privacy, r.roles, r.level, r.needs_mfa, p.permissions,
+       a.plan, a.features, a.plan_ends_at, a.api_calls, a.created_at, a.last_login_at, a.accepted_terms, a.accepted_privacy, r.roles, r.level, r.needs_mfa, p.permissions,
        (SELECT coalesce(max(re.epoch), 0) FROM auth.role AS re) AS roles_epoch,
        EXISTS (SELECT 1 FROM auth.totp AS t WHERE t.account_id = a.id AND t.confirmed_at IS NOT NULL)
        OR EXISTS (SELECT 1 FROM auth.passkey AS k WHERE k.account_id = a.id) AS has_factor
@@ -132,7 +132,7 @@ func (s *Service) raiseEpoch(ctx context.Context, tx pg.Tx, id uuid.UUID, now ti
 
 const updateEntitlement = `
 UPDATE auth.account
-   SET plan = @plan, features = @features, plan_epoch = @plan_epoch, epoch = epoch + @raise, updated_at = @now
+   SET plan = @plan, features = @features, plan_ends_at = @ends_at, api_calls = @api_calls, plan_epoch = @plan_epoch, epoch = epoch + @raise, updated_at = @now
  WHERE id = @id AND plan_epoch < @plan_epoch
 RETURNING epoch`
 
@@ -140,7 +140,7 @@ RETURNING epoch`
 // says whether it did.
 func (s *Service) setEntitlement(ctx context.Context, tx pg.Tx, e entitlement, raise int64, now time.Time) (epoch int64, changed bool, err error) {
 	list, err := column[int64](ctx, tx, "set an entitlement", updateEntitlement, args{
-		"id": e.AccountID, "plan": e.Plan, "features": e.Features, "plan_epoch": e.Epoch, "raise": raise, "now": now,
+		"id": e.AccountID, "plan": e.Plan, "features": e.Features, "ends_at": e.EndsAt, "api_calls": e.APICalls, "plan_epoch": e.Epoch, "raise": raise, "now": now,
 	})
 	if err != nil || len(list) == 0 {
 		return 0, false, err

@@ -25,6 +25,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterTestClockServiceServer(g, &clockServer{Service: s})
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
+	subscriptionv1.RegisterUsageInternalServiceServer(g, &usageServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }

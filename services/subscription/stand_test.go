@@ -62,6 +62,7 @@ type stand struct {
 	payment eventv1.EventInboxServiceClient
 	shop    subscriptionv1.PurchaseInternalServiceClient // as payment sees it
 	kept    subscriptionv1.PurchaseServiceClient
+	edge    subscriptionv1.UsageInternalServiceClient
 	gateway *grpc.ClientConn
 }
 
@@ -102,6 +103,7 @@ func newStand(t *testing.T) *stand {
 		payment: eventv1.NewEventInboxServiceClient(as("payment")),
 		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
 		kept:    subscriptionv1.NewPurchaseServiceClient(edge),
+		edge:    subscriptionv1.NewUsageInternalServiceClient(edge),
 	}
 }
 

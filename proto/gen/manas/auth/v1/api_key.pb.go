@@ -580,9 +580,10 @@ const file_manas_auth_v1_api_key_proto_rawDesc = "" +
 	"\x16ExchangeApiKeyResponse\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x129\n" +
 	"\n" +
-	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt2\xad\x03\n" +
-	"\rApiKeyService\x12\x92\x01\n" +
-	"\fCreateApiKey\x12\".manas.auth.v1.CreateApiKeyRequest\x1a#.manas.auth.v1.CreateApiKeyResponse\"9\xc2\xcb\x18\f0\x01@\xd8\x04`\xc9\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02#:\x01*b\aapi_key\"\x15/api/v1/auth/api-keys\x12y\n" +
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt2\xba\x03\n" +
+	"\rApiKeyService\x12\x9f\x01\n" +
+	"\fCreateApiKey\x12\".manas.auth.v1.CreateApiKeyRequest\x1a#.manas.auth.v1.CreateApiKeyResponse\"F\xc2\xcb\x18\x190\x01@\xd8\x04`\xc9\x01x\x01\xb2\x01\n" +
+	"api_access\x10\x01\x82\xd3\xe4\x93\x02#:\x01*b\aapi_key\"\x15/api/v1/auth/api-keys\x12y\n" +
 	"\vListApiKeys\x12!.manas.auth.v1.ListApiKeysRequest\x1a\".manas.auth.v1.ListApiKeysResponse\"#\xc2\xcb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/auth/api-keys\x12\x8b\x01\n" +
 	"\fDeleteApiKey\x12\".manas.auth.v1.DeleteApiKeyRequest\x1a#.manas.auth.v1.DeleteApiKeyResponse\"2\xc2\xcb\x18\f0\x01@\xd8\x04`\xcc\x01x\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/api/v1/auth/api-keys/{id}B=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 

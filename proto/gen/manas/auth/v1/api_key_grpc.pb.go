@@ -33,7 +33,8 @@ const (
 type ApiKeyServiceClient interface {
 	// CreateApiKey makes a key and answers its secret, once. Fails with
 	// PERMISSION_DENIED for a permission the caller or a key cannot hold,
-	// STEP_UP_REQUIRED, CONFLICT when there are 20 live ones, INVALID_ARGUMENT.
+	// STEP_UP_REQUIRED, SUBSCRIPTION_REQUIRED, FEATURE_NOT_AVAILABLE, CONFLICT when
+	// there are 20 live ones, INVALID_ARGUMENT.
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error)
 	// ListApiKeys lists the caller's live keys, newest first, without secrets.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
@@ -89,7 +90,8 @@ func (c *apiKeyServiceClient) DeleteApiKey(ctx context.Context, in *DeleteApiKey
 type ApiKeyServiceServer interface {
 	// CreateApiKey makes a key and answers its secret, once. Fails with
 	// PERMISSION_DENIED for a permission the caller or a key cannot hold,
-	// STEP_UP_REQUIRED, CONFLICT when there are 20 live ones, INVALID_ARGUMENT.
+	// STEP_UP_REQUIRED, SUBSCRIPTION_REQUIRED, FEATURE_NOT_AVAILABLE, CONFLICT when
+	// there are 20 live ones, INVALID_ARGUMENT.
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error)
 	// ListApiKeys lists the caller's live keys, newest first, without secrets.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)

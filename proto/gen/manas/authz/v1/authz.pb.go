@@ -68,7 +68,11 @@ type Rule struct {
 	// Open to an API key although it asks for no permission. Methods that ask for
 	// a permission are open to keys that hold it; those that ask for a second
 	// factor or a recent sign-in never are.
-	ApiKey        bool `protobuf:"varint,21,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	ApiKey bool `protobuf:"varint,21,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// Code of the boolean feature that the caller's plan must have. Decided at the
+	// edge alone, from the token: SUBSCRIPTION_REQUIRED when what was paid for has
+	// ended, FEATURE_NOT_AVAILABLE when the plan lacks it.
+	Feature       string `protobuf:"bytes,22,opt,name=feature,proto3" json:"feature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +241,13 @@ func (x *Rule) GetApiKey() bool {
 	return false
 }
 
+func (x *Rule) GetFeature() string {
+	if x != nil {
+		return x.Feature
+	}
+	return ""
+}
+
 type isRule_Access interface {
 	isRule_Access()
 }
@@ -311,7 +322,12 @@ type Caller struct {
 	// tell whether it is one.
 	Device string `protobuf:"bytes,18,opt,name=device,proto3" json:"device,omitempty"`
 	// True while the caller has yet to accept the current legal documents.
-	LegalPending  bool `protobuf:"varint,20,opt,name=legal_pending,json=legalPending,proto3" json:"legal_pending,omitempty"`
+	LegalPending bool `protobuf:"varint,20,opt,name=legal_pending,json=legalPending,proto3" json:"legal_pending,omitempty"`
+	// When plan and features end; absent when they do not.
+	EntitledUntil *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=entitled_until,json=entitledUntil,proto3" json:"entitled_until,omitempty"`
+	// Calls with an API key that the plan allows in a month, -1 for no end; absent
+	// for people, and where the token does not say.
+	ApiCalls      *int64 `protobuf:"varint,22,opt,name=api_calls,json=apiCalls,proto3,oneof" json:"api_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -479,6 +495,20 @@ func (x *Caller) GetLegalPending() bool {
 	return false
 }
 
+func (x *Caller) GetEntitledUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EntitledUntil
+	}
+	return nil
+}
+
+func (x *Caller) GetApiCalls() int64 {
+	if x != nil && x.ApiCalls != nil {
+		return *x.ApiCalls
+	}
+	return 0
+}
+
 var file_manas_authz_v1_authz_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -502,7 +532,7 @@ var File_manas_authz_v1_authz_proto protoreflect.FileDescriptor
 
 const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
+	"\x1amanas/authz/v1/authz.proto\x12\x0emanas.authz.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x04\n" +
 	"\x04Rule\x12\x18\n" +
 	"\x06public\x18\x01 \x01(\bH\x00R\x06public\x12&\n" +
 	"\rauthenticated\x18\x02 \x01(\bH\x00R\rauthenticated\x12 \n" +
@@ -526,9 +556,10 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\tenrolment\x18\x0e \x01(\bR\tenrolment\x12.\n" +
 	"\x10no_impersonation\x18\x0f \x01(\bH\x01R\x0fnoImpersonation\x88\x01\x01\x12!\n" +
 	"\fbefore_legal\x18\x14 \x01(\bR\vbeforeLegal\x12\x17\n" +
-	"\aapi_key\x18\x15 \x01(\bR\x06apiKeyB\b\n" +
+	"\aapi_key\x18\x15 \x01(\bR\x06apiKey\x12\x18\n" +
+	"\afeature\x18\x16 \x01(\tR\afeatureB\b\n" +
 	"\x06accessB\x13\n" +
-	"\x11_no_impersonation\"\xb7\x04\n" +
+	"\x11_no_impersonation\"\xaa\x05\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\fR\x06userId\x12\x1d\n" +
 	"\n" +
@@ -554,7 +585,11 @@ const file_manas_authz_v1_authz_proto_rawDesc = "" +
 	"\vroles_epoch\x18\x11 \x01(\x03R\n" +
 	"rolesEpoch\x12\x16\n" +
 	"\x06device\x18\x12 \x01(\tR\x06device\x12#\n" +
-	"\rlegal_pending\x18\x14 \x01(\bR\flegalPending:J\n" +
+	"\rlegal_pending\x18\x14 \x01(\bR\flegalPending\x12A\n" +
+	"\x0eentitled_until\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\rentitledUntil\x12 \n" +
+	"\tapi_calls\x18\x16 \x01(\x03H\x00R\bapiCalls\x88\x01\x01B\f\n" +
+	"\n" +
+	"_api_calls:J\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x89\x03 \x01(\v2\x14.manas.authz.v1.RuleR\x04ruleB?Z=github.com/manas360/platform/proto/gen/manas/authz/v1;authzv1b\x06proto3"
 
 var (
@@ -578,13 +613,14 @@ var file_manas_authz_v1_authz_proto_goTypes = []any{
 }
 var file_manas_authz_v1_authz_proto_depIdxs = []int32{
 	2, // 0: manas.authz.v1.Caller.auth_time:type_name -> google.protobuf.Timestamp
-	3, // 1: manas.authz.v1.rule:extendee -> google.protobuf.MethodOptions
-	0, // 2: manas.authz.v1.rule:type_name -> manas.authz.v1.Rule
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: manas.authz.v1.Caller.entitled_until:type_name -> google.protobuf.Timestamp
+	3, // 2: manas.authz.v1.rule:extendee -> google.protobuf.MethodOptions
+	0, // 3: manas.authz.v1.rule:type_name -> manas.authz.v1.Rule
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	2, // [2:3] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_manas_authz_v1_authz_proto_init() }
@@ -598,6 +634,7 @@ func file_manas_authz_v1_authz_proto_init() {
 		(*Rule_Permission)(nil),
 		(*Rule_Internal)(nil),
 	}
+	file_manas_authz_v1_authz_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
