@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -26,6 +27,9 @@ func (e *Edge) respond(ctx context.Context, w http.ResponseWriter, m proto.Messa
 	answer := any(m)
 	if wrapped, ok := m.(interface{ XXX_ResponseBody() any }); ok {
 		answer = wrapped.XXX_ResponseBody()
+	}
+	if file, ok := answer.(*httpbody.HttpBody); ok { // no JSON
+		w.Header().Set("Content-Type", file.GetContentType())
 	}
 	q.cookieMode = q.cookieMode || goesOn(m)
 	e.handDevice(w, answer, q.cookieMode)

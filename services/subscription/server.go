@@ -208,23 +208,29 @@ func (s *publicServer) ListInvoices(ctx context.Context, r *subscriptionv1.ListI
 }
 
 func (s *publicServer) GetInvoice(ctx context.Context, r *subscriptionv1.GetInvoiceRequest) (*subscriptionv1.GetInvoiceResponse, error) {
-	caller, err := signedIn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	missing := fail.New(fail.NotFound, "there is no such invoice")
-	invoiceID, err := id.Parse("inv", r.GetId())
-	if err != nil {
-		return nil, missing
-	}
-	inv, err := s.invoice(ctx, caller.UserID, invoiceID)
-	if errors.Is(err, errNone) {
-		return nil, missing
-	}
+	inv, err := s.ownInvoice(ctx, r.GetId())
 	if err != nil {
 		return nil, err
 	}
 	return &subscriptionv1.GetInvoiceResponse{Invoice: packInvoice(inv)}, nil
+}
+
+// ownInvoice reads one of the caller's invoices. Fails with NOT_FOUND.
+func (s *publicServer) ownInvoice(ctx context.Context, name string) (invoice, error) {
+	caller, err := signedIn(ctx)
+	if err != nil {
+		return invoice{}, err
+	}
+	missing := fail.New(fail.NotFound, "there is no such invoice")
+	invoiceID, err := id.Parse("inv", name)
+	if err != nil {
+		return invoice{}, missing
+	}
+	inv, err := s.invoice(ctx, caller.UserID, invoiceID)
+	if errors.Is(err, errNone) {
+		return inv, missing
+	}
+	return inv, err
 }
 
 // before reads the token of a list that goes by falling id; nil starts it.

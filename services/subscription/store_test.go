@@ -33,6 +33,7 @@ var queries = map[string]string{
 	"selectPersonalData": selectPersonalData,
 	"purchaseRows":       purchaseRows, "selectPurchase": selectPurchase, "selectOpenPurchase": selectOpenPurchase, "selectPurchases": selectPurchases,
 	"insertPurchase": insertPurchase, "payPurchase": payPurchase, "expirePurchase": expirePurchase,
+	"raiseUses": raiseUses, "selectUses": selectUses,
 	"selectDuePurchases": selectDuePurchases, "postponePurchase": postponePurchase,
 	"arriveClock": arriveClock, "chargeRows": chargeRows, "clockRows": clockRows, "closeCharge": closeCharge,
 	"countCoupon": countCoupon, "couponUsed": couponUsed, "finalizeInvoice": finalizeInvoice, "insertCharge": insertCharge,

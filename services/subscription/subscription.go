@@ -39,9 +39,11 @@ type Config struct {
 
 // Supplier is who stands on the invoices.
 type Supplier struct {
-	State  string `desc:"GST state code of the supplier"       env:"SUPPLIER_STATE"  envDefault:"29"`
-	GSTIN  string `desc:"GSTIN of the supplier; empty in development" env:"SUPPLIER_GSTIN"`
-	Prefix string `desc:"series of the invoice numbers, 1 to 3 characters" env:"INVOICE_PREFIX" envDefault:"INV"`
+	State   string `desc:"GST state code of the supplier"       env:"SUPPLIER_STATE"  envDefault:"29"`
+	GSTIN   string `desc:"GSTIN of the supplier; empty in development" env:"SUPPLIER_GSTIN"`
+	Prefix  string `desc:"series of the invoice numbers, 1 to 3 characters" env:"INVOICE_PREFIX" envDefault:"INV"`
+	Name    string `desc:"legal name of the supplier" env:"SUPPLIER_NAME" envDefault:"Manas360"`
+	Address string `desc:"registered address, lines parted by |" env:"SUPPLIER_ADDRESS"`
 }
 
 var (
@@ -61,6 +63,9 @@ func (c Supplier) Validate() error {
 	}
 	if c.GSTIN != "" && !gstinForm.MatchString(c.GSTIN) {
 		errs = append(errs, errors.New("SUPPLIER_GSTIN: is not a GSTIN"))
+	}
+	if c.Prefix == creditSeries {
+		errs = append(errs, errors.New("INVOICE_PREFIX: "+creditSeries+" is the series of credit notes"))
 	}
 	return errors.Join(errs...)
 }

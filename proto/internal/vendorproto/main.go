@@ -14,12 +14,14 @@ import (
 	openapi "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	"github.com/jhump/protoreflect/v2/protoprint"
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 var roots = []protoreflect.FileDescriptor{
 	annotations.File_google_api_annotations_proto,
 	annotations.File_google_api_field_behavior_proto,
+	httpbody.File_google_api_httpbody_proto,
 	openapi.File_protoc_gen_openapiv2_options_annotations_proto,
 	validate.File_buf_validate_validate_proto,
 }

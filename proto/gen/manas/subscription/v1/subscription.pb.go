@@ -11,9 +11,11 @@ package subscriptionv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "github.com/manas360/platform/proto/gen/manas/authz/v1"
 	v1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
+	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -2685,6 +2687,98 @@ func (x *GetInvoiceRequest) GetId() string {
 	return ""
 }
 
+// GetInvoicePdfRequest names an invoice.
+type GetInvoicePdfRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// inv_….
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInvoicePdfRequest) Reset() {
+	*x = GetInvoicePdfRequest{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInvoicePdfRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInvoicePdfRequest) ProtoMessage() {}
+
+func (x *GetInvoicePdfRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInvoicePdfRequest.ProtoReflect.Descriptor instead.
+func (*GetInvoicePdfRequest) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetInvoicePdfRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GetInvoicePdfResponse holds the paper.
+type GetInvoicePdfResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What REST sends.
+	Pdf           *httpbody.HttpBody `protobuf:"bytes,1,opt,name=pdf,proto3" json:"pdf,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInvoicePdfResponse) Reset() {
+	*x = GetInvoicePdfResponse{}
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInvoicePdfResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInvoicePdfResponse) ProtoMessage() {}
+
+func (x *GetInvoicePdfResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInvoicePdfResponse.ProtoReflect.Descriptor instead.
+func (*GetInvoicePdfResponse) Descriptor() ([]byte, []int) {
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *GetInvoicePdfResponse) GetPdf() *httpbody.HttpBody {
+	if x != nil {
+		return x.Pdf
+	}
+	return nil
+}
+
 // GetInvoiceResponse holds the invoice.
 type GetInvoiceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2696,7 +2790,7 @@ type GetInvoiceResponse struct {
 
 func (x *GetInvoiceResponse) Reset() {
 	*x = GetInvoiceResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +2802,7 @@ func (x *GetInvoiceResponse) String() string {
 func (*GetInvoiceResponse) ProtoMessage() {}
 
 func (x *GetInvoiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[33]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +2815,7 @@ func (x *GetInvoiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInvoiceResponse.ProtoReflect.Descriptor instead.
 func (*GetInvoiceResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{33}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetInvoiceResponse) GetInvoice() *Invoice {
@@ -2742,7 +2836,7 @@ type GetUserSubscriptionRequest struct {
 
 func (x *GetUserSubscriptionRequest) Reset() {
 	*x = GetUserSubscriptionRequest{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +2848,7 @@ func (x *GetUserSubscriptionRequest) String() string {
 func (*GetUserSubscriptionRequest) ProtoMessage() {}
 
 func (x *GetUserSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[34]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +2861,7 @@ func (x *GetUserSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*GetUserSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{34}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetUserSubscriptionRequest) GetUserId() []byte {
@@ -2790,7 +2884,7 @@ type GetUserSubscriptionResponse struct {
 
 func (x *GetUserSubscriptionResponse) Reset() {
 	*x = GetUserSubscriptionResponse{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2802,7 +2896,7 @@ func (x *GetUserSubscriptionResponse) String() string {
 func (*GetUserSubscriptionResponse) ProtoMessage() {}
 
 func (x *GetUserSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[35]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2815,7 +2909,7 @@ func (x *GetUserSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*GetUserSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{35}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetUserSubscriptionResponse) GetSubscription() *Subscription {
@@ -2854,7 +2948,7 @@ type EntitlementChanged struct {
 
 func (x *EntitlementChanged) Reset() {
 	*x = EntitlementChanged{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +2960,7 @@ func (x *EntitlementChanged) String() string {
 func (*EntitlementChanged) ProtoMessage() {}
 
 func (x *EntitlementChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[36]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +2973,7 @@ func (x *EntitlementChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntitlementChanged.ProtoReflect.Descriptor instead.
 func (*EntitlementChanged) Descriptor() ([]byte, []int) {
-	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{36}
+	return file_manas_subscription_v1_subscription_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EntitlementChanged) GetUserId() []byte {
@@ -2939,7 +3033,7 @@ type Preview_Line struct {
 
 func (x *Preview_Line) Reset() {
 	*x = Preview_Line{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3045,7 @@ func (x *Preview_Line) String() string {
 func (*Preview_Line) ProtoMessage() {}
 
 func (x *Preview_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[38]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +3097,7 @@ type Preview_Tax struct {
 
 func (x *Preview_Tax) Reset() {
 	*x = Preview_Tax{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[39]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3015,7 +3109,7 @@ func (x *Preview_Tax) String() string {
 func (*Preview_Tax) ProtoMessage() {}
 
 func (x *Preview_Tax) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[39]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3069,7 +3163,7 @@ type CheckoutResponse_Payment struct {
 
 func (x *CheckoutResponse_Payment) Reset() {
 	*x = CheckoutResponse_Payment{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3175,7 @@ func (x *CheckoutResponse_Payment) String() string {
 func (*CheckoutResponse_Payment) ProtoMessage() {}
 
 func (x *CheckoutResponse_Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[40]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3238,7 @@ type Entitlements_Limit struct {
 
 func (x *Entitlements_Limit) Reset() {
 	*x = Entitlements_Limit{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3250,7 @@ func (x *Entitlements_Limit) String() string {
 func (*Entitlements_Limit) ProtoMessage() {}
 
 func (x *Entitlements_Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[41]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3316,7 @@ type Invoice_Line struct {
 
 func (x *Invoice_Line) Reset() {
 	*x = Invoice_Line{}
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3328,7 @@ func (x *Invoice_Line) String() string {
 func (*Invoice_Line) ProtoMessage() {}
 
 func (x *Invoice_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[42]
+	mi := &file_manas_subscription_v1_subscription_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3369,7 @@ var File_manas_subscription_v1_subscription_proto protoreflect.FileDescriptor
 
 const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\n" +
-	"(manas/subscription/v1/subscription.proto\x12\x15manas.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xe7\x02\n" +
+	"(manas/subscription/v1/subscription.proto\x12\x15manas.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xe7\x02\n" +
 	"\x05Price\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
 	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleR\x05cycle\x12,\n" +
@@ -3530,7 +3624,11 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x05R\ttotalSize\".\n" +
 	"\x11GetInvoiceRequest\x12\x19\n" +
-	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"N\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"1\n" +
+	"\x14GetInvoicePdfRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"?\n" +
+	"\x15GetInvoicePdfResponse\x12&\n" +
+	"\x03pdf\x18\x01 \x01(\v2\x14.google.api.HttpBodyR\x03pdf\"N\n" +
 	"\x12GetInvoiceResponse\x128\n" +
 	"\ainvoice\x18\x01 \x01(\v2\x1e.manas.subscription.v1.InvoiceR\ainvoice\">\n" +
 	"\x1aGetUserSubscriptionRequest\x12 \n" +
@@ -3547,7 +3645,7 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x06limits\x18\x06 \x03(\v25.manas.subscription.v1.EntitlementChanged.LimitsEntryR\x06limits\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\xa8\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\xe4\x15\n" +
 	"\x13SubscriptionService\x12\x9a\x01\n" +
 	"\tListPlans\x12'.manas.subscription.v1.ListPlansRequest\x1a(.manas.subscription.v1.ListPlansResponse\":\xc2\xcb\x18\x02\b\x01\x82\xd3\xe4\x93\x02.Z\x1d\x12\x1b/api/v1/subscriptions/plans\x12\r/api/v1/plans\x12\xcc\x01\n" +
 	"\x16GetCurrentSubscription\x124.manas.subscription.v1.GetCurrentSubscriptionRequest\x1a5.manas.subscription.v1.GetCurrentSubscriptionResponse\"E\xc2\xcb\x18\x0e\x1a\fprofile.read\x82\xd3\xe4\x93\x02-b\fsubscription\x12\x1d/api/v1/subscriptions/current\x12\xa7\x01\n" +
@@ -3564,7 +3662,8 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\x12ConsumeEntitlement\x120.manas.subscription.v1.ConsumeEntitlementRequest\x1a1.manas.subscription.v1.ConsumeEntitlementResponse\";\xc2\xcb\x18\x10x\x00\x1a\fprofile.read\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/entitlements/consume\x12\x94\x01\n" +
 	"\fListInvoices\x12*.manas.subscription.v1.ListInvoicesRequest\x1a+.manas.subscription.v1.ListInvoicesResponse\"+\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/invoices\x12\x9c\x01\n" +
 	"\n" +
-	"GetInvoice\x12(.manas.subscription.v1.GetInvoiceRequest\x1a).manas.subscription.v1.GetInvoiceResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\ainvoice\x12\x15/api/v1/invoices/{id}2\xbb\x01\n" +
+	"GetInvoice\x12(.manas.subscription.v1.GetInvoiceRequest\x1a).manas.subscription.v1.GetInvoiceResponse\"9\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\ainvoice\x12\x15/api/v1/invoices/{id}\x12\xb9\x01\n" +
+	"\rGetInvoicePdf\x12+.manas.subscription.v1.GetInvoicePdfRequest\x1a,.manas.subscription.v1.GetInvoicePdfResponse\"M\x92A\x11:\x0fapplication/pdf\xc2\xcb\x18\x0f\x1a\rpayments.read\x82\xd3\xe4\x93\x02 b\x03pdf\x12\x19/api/v1/invoices/{id}/pdf2\xbb\x01\n" +
 	"\x1bSubscriptionInternalService\x12\x9b\x01\n" +
 	"\x13GetUserSubscription\x121.manas.subscription.v1.GetUserSubscriptionRequest\x1a2.manas.subscription.v1.GetUserSubscriptionResponse\"\x1d\xc2\xcb\x18\x19*\x05admin8\x01x\x01\x1a\fusers.manageBMZKgithub.com/manas360/platform/proto/gen/manas/subscription/v1;subscriptionv1b\x06proto3"
 
@@ -3581,7 +3680,7 @@ func file_manas_subscription_v1_subscription_proto_rawDescGZIP() []byte {
 }
 
 var file_manas_subscription_v1_subscription_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_manas_subscription_v1_subscription_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_manas_subscription_v1_subscription_proto_goTypes = []any{
 	(Price_Cycle)(0),                       // 0: manas.subscription.v1.Price.Cycle
 	(Price_TaxMode)(0),                     // 1: manas.subscription.v1.Price.TaxMode
@@ -3623,123 +3722,129 @@ var file_manas_subscription_v1_subscription_proto_goTypes = []any{
 	(*ListInvoicesRequest)(nil),            // 37: manas.subscription.v1.ListInvoicesRequest
 	(*ListInvoicesResponse)(nil),           // 38: manas.subscription.v1.ListInvoicesResponse
 	(*GetInvoiceRequest)(nil),              // 39: manas.subscription.v1.GetInvoiceRequest
-	(*GetInvoiceResponse)(nil),             // 40: manas.subscription.v1.GetInvoiceResponse
-	(*GetUserSubscriptionRequest)(nil),     // 41: manas.subscription.v1.GetUserSubscriptionRequest
-	(*GetUserSubscriptionResponse)(nil),    // 42: manas.subscription.v1.GetUserSubscriptionResponse
-	(*EntitlementChanged)(nil),             // 43: manas.subscription.v1.EntitlementChanged
-	nil,                                    // 44: manas.subscription.v1.Plan.LimitsEntry
-	(*Preview_Line)(nil),                   // 45: manas.subscription.v1.Preview.Line
-	(*Preview_Tax)(nil),                    // 46: manas.subscription.v1.Preview.Tax
-	(*CheckoutResponse_Payment)(nil),       // 47: manas.subscription.v1.CheckoutResponse.Payment
-	(*Entitlements_Limit)(nil),             // 48: manas.subscription.v1.Entitlements.Limit
-	(*Invoice_Line)(nil),                   // 49: manas.subscription.v1.Invoice.Line
-	nil,                                    // 50: manas.subscription.v1.EntitlementChanged.LimitsEntry
-	(*v1.Money)(nil),                       // 51: manas.type.v1.Money
-	(*timestamppb.Timestamp)(nil),          // 52: google.protobuf.Timestamp
+	(*GetInvoicePdfRequest)(nil),           // 40: manas.subscription.v1.GetInvoicePdfRequest
+	(*GetInvoicePdfResponse)(nil),          // 41: manas.subscription.v1.GetInvoicePdfResponse
+	(*GetInvoiceResponse)(nil),             // 42: manas.subscription.v1.GetInvoiceResponse
+	(*GetUserSubscriptionRequest)(nil),     // 43: manas.subscription.v1.GetUserSubscriptionRequest
+	(*GetUserSubscriptionResponse)(nil),    // 44: manas.subscription.v1.GetUserSubscriptionResponse
+	(*EntitlementChanged)(nil),             // 45: manas.subscription.v1.EntitlementChanged
+	nil,                                    // 46: manas.subscription.v1.Plan.LimitsEntry
+	(*Preview_Line)(nil),                   // 47: manas.subscription.v1.Preview.Line
+	(*Preview_Tax)(nil),                    // 48: manas.subscription.v1.Preview.Tax
+	(*CheckoutResponse_Payment)(nil),       // 49: manas.subscription.v1.CheckoutResponse.Payment
+	(*Entitlements_Limit)(nil),             // 50: manas.subscription.v1.Entitlements.Limit
+	(*Invoice_Line)(nil),                   // 51: manas.subscription.v1.Invoice.Line
+	nil,                                    // 52: manas.subscription.v1.EntitlementChanged.LimitsEntry
+	(*v1.Money)(nil),                       // 53: manas.type.v1.Money
+	(*timestamppb.Timestamp)(nil),          // 54: google.protobuf.Timestamp
+	(*httpbody.HttpBody)(nil),              // 55: google.api.HttpBody
 }
 var file_manas_subscription_v1_subscription_proto_depIdxs = []int32{
 	0,  // 0: manas.subscription.v1.Price.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	51, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
+	53, // 1: manas.subscription.v1.Price.amount:type_name -> manas.type.v1.Money
 	1,  // 2: manas.subscription.v1.Price.tax_mode:type_name -> manas.subscription.v1.Price.TaxMode
 	7,  // 3: manas.subscription.v1.Plan.prices:type_name -> manas.subscription.v1.Price
-	44, // 4: manas.subscription.v1.Plan.limits:type_name -> manas.subscription.v1.Plan.LimitsEntry
+	46, // 4: manas.subscription.v1.Plan.limits:type_name -> manas.subscription.v1.Plan.LimitsEntry
 	2,  // 5: manas.subscription.v1.Subscription.state:type_name -> manas.subscription.v1.Subscription.State
 	0,  // 6: manas.subscription.v1.Subscription.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	7,  // 7: manas.subscription.v1.Subscription.price:type_name -> manas.subscription.v1.Price
-	52, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
-	52, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
-	52, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
-	52, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
-	52, // 12: manas.subscription.v1.Subscription.paid_until:type_name -> google.protobuf.Timestamp
-	52, // 13: manas.subscription.v1.Subscription.unpaid_until:type_name -> google.protobuf.Timestamp
-	52, // 14: manas.subscription.v1.Subscription.paused_until:type_name -> google.protobuf.Timestamp
-	52, // 15: manas.subscription.v1.Subscription.cancelled_at:type_name -> google.protobuf.Timestamp
+	54, // 8: manas.subscription.v1.Subscription.current_period_start:type_name -> google.protobuf.Timestamp
+	54, // 9: manas.subscription.v1.Subscription.current_period_end:type_name -> google.protobuf.Timestamp
+	54, // 10: manas.subscription.v1.Subscription.trial_end:type_name -> google.protobuf.Timestamp
+	54, // 11: manas.subscription.v1.Subscription.created_at:type_name -> google.protobuf.Timestamp
+	54, // 12: manas.subscription.v1.Subscription.paid_until:type_name -> google.protobuf.Timestamp
+	54, // 13: manas.subscription.v1.Subscription.unpaid_until:type_name -> google.protobuf.Timestamp
+	54, // 14: manas.subscription.v1.Subscription.paused_until:type_name -> google.protobuf.Timestamp
+	54, // 15: manas.subscription.v1.Subscription.cancelled_at:type_name -> google.protobuf.Timestamp
 	8,  // 16: manas.subscription.v1.ListPlansResponse.plans:type_name -> manas.subscription.v1.Plan
 	9,  // 17: manas.subscription.v1.GetCurrentSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	9,  // 18: manas.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> manas.subscription.v1.Subscription
 	0,  // 19: manas.subscription.v1.CheckoutRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
-	45, // 20: manas.subscription.v1.Preview.lines:type_name -> manas.subscription.v1.Preview.Line
-	51, // 21: manas.subscription.v1.Preview.subtotal:type_name -> manas.type.v1.Money
-	46, // 22: manas.subscription.v1.Preview.tax:type_name -> manas.subscription.v1.Preview.Tax
-	51, // 23: manas.subscription.v1.Preview.total:type_name -> manas.type.v1.Money
-	51, // 24: manas.subscription.v1.Preview.credit:type_name -> manas.type.v1.Money
+	47, // 20: manas.subscription.v1.Preview.lines:type_name -> manas.subscription.v1.Preview.Line
+	53, // 21: manas.subscription.v1.Preview.subtotal:type_name -> manas.type.v1.Money
+	48, // 22: manas.subscription.v1.Preview.tax:type_name -> manas.subscription.v1.Preview.Tax
+	53, // 23: manas.subscription.v1.Preview.total:type_name -> manas.type.v1.Money
+	53, // 24: manas.subscription.v1.Preview.credit:type_name -> manas.type.v1.Money
 	3,  // 25: manas.subscription.v1.Preview.kind:type_name -> manas.subscription.v1.Preview.Kind
-	52, // 26: manas.subscription.v1.Preview.effective_at:type_name -> google.protobuf.Timestamp
-	52, // 27: manas.subscription.v1.Preview.valid_until:type_name -> google.protobuf.Timestamp
+	54, // 26: manas.subscription.v1.Preview.effective_at:type_name -> google.protobuf.Timestamp
+	54, // 27: manas.subscription.v1.Preview.valid_until:type_name -> google.protobuf.Timestamp
 	0,  // 28: manas.subscription.v1.PreviewChangeRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	17, // 29: manas.subscription.v1.PreviewChangeResponse.preview:type_name -> manas.subscription.v1.Preview
 	0,  // 30: manas.subscription.v1.ChangeSubscriptionRequest.cycle:type_name -> manas.subscription.v1.Price.Cycle
 	9,  // 31: manas.subscription.v1.ChangeSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	47, // 32: manas.subscription.v1.ChangeSubscriptionResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
+	49, // 32: manas.subscription.v1.ChangeSubscriptionResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
 	9,  // 33: manas.subscription.v1.StartTrialResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	9,  // 34: manas.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	9,  // 35: manas.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	9,  // 36: manas.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
 	9,  // 37: manas.subscription.v1.CheckoutResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	47, // 38: manas.subscription.v1.CheckoutResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
-	52, // 39: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
-	48, // 40: manas.subscription.v1.Entitlements.limits:type_name -> manas.subscription.v1.Entitlements.Limit
+	49, // 38: manas.subscription.v1.CheckoutResponse.payment:type_name -> manas.subscription.v1.CheckoutResponse.Payment
+	54, // 39: manas.subscription.v1.Entitlements.ends_at:type_name -> google.protobuf.Timestamp
+	50, // 40: manas.subscription.v1.Entitlements.limits:type_name -> manas.subscription.v1.Entitlements.Limit
 	31, // 41: manas.subscription.v1.GetEntitlementsResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
-	48, // 42: manas.subscription.v1.ConsumeEntitlementResponse.limit:type_name -> manas.subscription.v1.Entitlements.Limit
+	50, // 42: manas.subscription.v1.ConsumeEntitlementResponse.limit:type_name -> manas.subscription.v1.Entitlements.Limit
 	6,  // 43: manas.subscription.v1.Invoice.state:type_name -> manas.subscription.v1.Invoice.State
-	49, // 44: manas.subscription.v1.Invoice.lines:type_name -> manas.subscription.v1.Invoice.Line
-	51, // 45: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
-	51, // 46: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
-	51, // 47: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
-	51, // 48: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
-	51, // 49: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
-	51, // 50: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
-	52, // 51: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
+	51, // 44: manas.subscription.v1.Invoice.lines:type_name -> manas.subscription.v1.Invoice.Line
+	53, // 45: manas.subscription.v1.Invoice.taxable:type_name -> manas.type.v1.Money
+	53, // 46: manas.subscription.v1.Invoice.cgst:type_name -> manas.type.v1.Money
+	53, // 47: manas.subscription.v1.Invoice.sgst:type_name -> manas.type.v1.Money
+	53, // 48: manas.subscription.v1.Invoice.igst:type_name -> manas.type.v1.Money
+	53, // 49: manas.subscription.v1.Invoice.round_off:type_name -> manas.type.v1.Money
+	53, // 50: manas.subscription.v1.Invoice.total:type_name -> manas.type.v1.Money
+	54, // 51: manas.subscription.v1.Invoice.issued_at:type_name -> google.protobuf.Timestamp
 	5,  // 52: manas.subscription.v1.Invoice.kind:type_name -> manas.subscription.v1.Invoice.Kind
 	36, // 53: manas.subscription.v1.ListInvoicesResponse.invoices:type_name -> manas.subscription.v1.Invoice
-	36, // 54: manas.subscription.v1.GetInvoiceResponse.invoice:type_name -> manas.subscription.v1.Invoice
-	9,  // 55: manas.subscription.v1.GetUserSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
-	31, // 56: manas.subscription.v1.GetUserSubscriptionResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
-	52, // 57: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
-	50, // 58: manas.subscription.v1.EntitlementChanged.limits:type_name -> manas.subscription.v1.EntitlementChanged.LimitsEntry
-	51, // 59: manas.subscription.v1.Preview.Line.amount:type_name -> manas.type.v1.Money
-	4,  // 60: manas.subscription.v1.Preview.Line.kind:type_name -> manas.subscription.v1.Preview.Line.Kind
-	51, // 61: manas.subscription.v1.Preview.Tax.cgst:type_name -> manas.type.v1.Money
-	51, // 62: manas.subscription.v1.Preview.Tax.sgst:type_name -> manas.type.v1.Money
-	51, // 63: manas.subscription.v1.Preview.Tax.igst:type_name -> manas.type.v1.Money
-	51, // 64: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
-	52, // 65: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
-	51, // 66: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
-	10, // 67: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
-	12, // 68: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
-	14, // 69: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
-	16, // 70: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
-	18, // 71: manas.subscription.v1.SubscriptionService.PreviewChange:input_type -> manas.subscription.v1.PreviewChangeRequest
-	20, // 72: manas.subscription.v1.SubscriptionService.ChangeSubscription:input_type -> manas.subscription.v1.ChangeSubscriptionRequest
-	22, // 73: manas.subscription.v1.SubscriptionService.StartTrial:input_type -> manas.subscription.v1.StartTrialRequest
-	24, // 74: manas.subscription.v1.SubscriptionService.CancelSubscription:input_type -> manas.subscription.v1.CancelSubscriptionRequest
-	26, // 75: manas.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> manas.subscription.v1.ResumeSubscriptionRequest
-	28, // 76: manas.subscription.v1.SubscriptionService.PauseSubscription:input_type -> manas.subscription.v1.PauseSubscriptionRequest
-	32, // 77: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
-	34, // 78: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
-	37, // 79: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
-	39, // 80: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
-	41, // 81: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
-	11, // 82: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
-	13, // 83: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
-	15, // 84: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
-	30, // 85: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
-	19, // 86: manas.subscription.v1.SubscriptionService.PreviewChange:output_type -> manas.subscription.v1.PreviewChangeResponse
-	21, // 87: manas.subscription.v1.SubscriptionService.ChangeSubscription:output_type -> manas.subscription.v1.ChangeSubscriptionResponse
-	23, // 88: manas.subscription.v1.SubscriptionService.StartTrial:output_type -> manas.subscription.v1.StartTrialResponse
-	25, // 89: manas.subscription.v1.SubscriptionService.CancelSubscription:output_type -> manas.subscription.v1.CancelSubscriptionResponse
-	27, // 90: manas.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> manas.subscription.v1.ResumeSubscriptionResponse
-	29, // 91: manas.subscription.v1.SubscriptionService.PauseSubscription:output_type -> manas.subscription.v1.PauseSubscriptionResponse
-	33, // 92: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
-	35, // 93: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
-	38, // 94: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
-	40, // 95: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
-	42, // 96: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
-	82, // [82:97] is the sub-list for method output_type
-	67, // [67:82] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	55, // 54: manas.subscription.v1.GetInvoicePdfResponse.pdf:type_name -> google.api.HttpBody
+	36, // 55: manas.subscription.v1.GetInvoiceResponse.invoice:type_name -> manas.subscription.v1.Invoice
+	9,  // 56: manas.subscription.v1.GetUserSubscriptionResponse.subscription:type_name -> manas.subscription.v1.Subscription
+	31, // 57: manas.subscription.v1.GetUserSubscriptionResponse.entitlements:type_name -> manas.subscription.v1.Entitlements
+	54, // 58: manas.subscription.v1.EntitlementChanged.ends_at:type_name -> google.protobuf.Timestamp
+	52, // 59: manas.subscription.v1.EntitlementChanged.limits:type_name -> manas.subscription.v1.EntitlementChanged.LimitsEntry
+	53, // 60: manas.subscription.v1.Preview.Line.amount:type_name -> manas.type.v1.Money
+	4,  // 61: manas.subscription.v1.Preview.Line.kind:type_name -> manas.subscription.v1.Preview.Line.Kind
+	53, // 62: manas.subscription.v1.Preview.Tax.cgst:type_name -> manas.type.v1.Money
+	53, // 63: manas.subscription.v1.Preview.Tax.sgst:type_name -> manas.type.v1.Money
+	53, // 64: manas.subscription.v1.Preview.Tax.igst:type_name -> manas.type.v1.Money
+	53, // 65: manas.subscription.v1.CheckoutResponse.Payment.amount:type_name -> manas.type.v1.Money
+	54, // 66: manas.subscription.v1.Entitlements.Limit.resets_at:type_name -> google.protobuf.Timestamp
+	53, // 67: manas.subscription.v1.Invoice.Line.amount:type_name -> manas.type.v1.Money
+	10, // 68: manas.subscription.v1.SubscriptionService.ListPlans:input_type -> manas.subscription.v1.ListPlansRequest
+	12, // 69: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:input_type -> manas.subscription.v1.GetCurrentSubscriptionRequest
+	14, // 70: manas.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> manas.subscription.v1.ListSubscriptionsRequest
+	16, // 71: manas.subscription.v1.SubscriptionService.Checkout:input_type -> manas.subscription.v1.CheckoutRequest
+	18, // 72: manas.subscription.v1.SubscriptionService.PreviewChange:input_type -> manas.subscription.v1.PreviewChangeRequest
+	20, // 73: manas.subscription.v1.SubscriptionService.ChangeSubscription:input_type -> manas.subscription.v1.ChangeSubscriptionRequest
+	22, // 74: manas.subscription.v1.SubscriptionService.StartTrial:input_type -> manas.subscription.v1.StartTrialRequest
+	24, // 75: manas.subscription.v1.SubscriptionService.CancelSubscription:input_type -> manas.subscription.v1.CancelSubscriptionRequest
+	26, // 76: manas.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> manas.subscription.v1.ResumeSubscriptionRequest
+	28, // 77: manas.subscription.v1.SubscriptionService.PauseSubscription:input_type -> manas.subscription.v1.PauseSubscriptionRequest
+	32, // 78: manas.subscription.v1.SubscriptionService.GetEntitlements:input_type -> manas.subscription.v1.GetEntitlementsRequest
+	34, // 79: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:input_type -> manas.subscription.v1.ConsumeEntitlementRequest
+	37, // 80: manas.subscription.v1.SubscriptionService.ListInvoices:input_type -> manas.subscription.v1.ListInvoicesRequest
+	39, // 81: manas.subscription.v1.SubscriptionService.GetInvoice:input_type -> manas.subscription.v1.GetInvoiceRequest
+	40, // 82: manas.subscription.v1.SubscriptionService.GetInvoicePdf:input_type -> manas.subscription.v1.GetInvoicePdfRequest
+	43, // 83: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:input_type -> manas.subscription.v1.GetUserSubscriptionRequest
+	11, // 84: manas.subscription.v1.SubscriptionService.ListPlans:output_type -> manas.subscription.v1.ListPlansResponse
+	13, // 85: manas.subscription.v1.SubscriptionService.GetCurrentSubscription:output_type -> manas.subscription.v1.GetCurrentSubscriptionResponse
+	15, // 86: manas.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> manas.subscription.v1.ListSubscriptionsResponse
+	30, // 87: manas.subscription.v1.SubscriptionService.Checkout:output_type -> manas.subscription.v1.CheckoutResponse
+	19, // 88: manas.subscription.v1.SubscriptionService.PreviewChange:output_type -> manas.subscription.v1.PreviewChangeResponse
+	21, // 89: manas.subscription.v1.SubscriptionService.ChangeSubscription:output_type -> manas.subscription.v1.ChangeSubscriptionResponse
+	23, // 90: manas.subscription.v1.SubscriptionService.StartTrial:output_type -> manas.subscription.v1.StartTrialResponse
+	25, // 91: manas.subscription.v1.SubscriptionService.CancelSubscription:output_type -> manas.subscription.v1.CancelSubscriptionResponse
+	27, // 92: manas.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> manas.subscription.v1.ResumeSubscriptionResponse
+	29, // 93: manas.subscription.v1.SubscriptionService.PauseSubscription:output_type -> manas.subscription.v1.PauseSubscriptionResponse
+	33, // 94: manas.subscription.v1.SubscriptionService.GetEntitlements:output_type -> manas.subscription.v1.GetEntitlementsResponse
+	35, // 95: manas.subscription.v1.SubscriptionService.ConsumeEntitlement:output_type -> manas.subscription.v1.ConsumeEntitlementResponse
+	38, // 96: manas.subscription.v1.SubscriptionService.ListInvoices:output_type -> manas.subscription.v1.ListInvoicesResponse
+	42, // 97: manas.subscription.v1.SubscriptionService.GetInvoice:output_type -> manas.subscription.v1.GetInvoiceResponse
+	41, // 98: manas.subscription.v1.SubscriptionService.GetInvoicePdf:output_type -> manas.subscription.v1.GetInvoicePdfResponse
+	44, // 99: manas.subscription.v1.SubscriptionInternalService.GetUserSubscription:output_type -> manas.subscription.v1.GetUserSubscriptionResponse
+	84, // [84:100] is the sub-list for method output_type
+	68, // [68:84] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_manas_subscription_v1_subscription_proto_init() }
@@ -3760,7 +3865,7 @@ func file_manas_subscription_v1_subscription_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_subscription_v1_subscription_proto_rawDesc), len(file_manas_subscription_v1_subscription_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -499,6 +499,45 @@ func local_request_SubscriptionService_GetInvoice_0(ctx context.Context, marshal
 	return msg, metadata, err
 }
 
+func request_SubscriptionService_GetInvoicePdf_0(ctx context.Context, marshaler runtime.Marshaler, client SubscriptionServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq GetInvoicePdfRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	val, ok := pathParams["id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
+	}
+	protoReq.Id, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.GetInvoicePdf(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_SubscriptionService_GetInvoicePdf_0(ctx context.Context, marshaler runtime.Marshaler, server SubscriptionServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq GetInvoicePdfRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	val, ok := pathParams["id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
+	}
+	protoReq.Id, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
+	}
+	msg, err := server.GetInvoicePdf(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 // RegisterSubscriptionServiceHandlerServer registers the http handlers for service SubscriptionService to "mux".
 // UnaryRPC     :call SubscriptionServiceServer directly.
 // StreamingRPC :currently unsupported pending https://github.com/grpc/grpc-go/issues/906.
@@ -825,6 +864,26 @@ func RegisterSubscriptionServiceHandlerServer(ctx context.Context, mux *runtime.
 		}
 		forward_SubscriptionService_GetInvoice_0(annotatedContext, mux, outboundMarshaler, w, req, response_SubscriptionService_GetInvoice_0{resp.(*GetInvoiceResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_SubscriptionService_GetInvoicePdf_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/manas.subscription.v1.SubscriptionService/GetInvoicePdf", runtime.WithHTTPPathPattern("/api/v1/invoices/{id}/pdf"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_SubscriptionService_GetInvoicePdf_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_SubscriptionService_GetInvoicePdf_0(annotatedContext, mux, outboundMarshaler, w, req, response_SubscriptionService_GetInvoicePdf_0{resp.(*GetInvoicePdfResponse)}, mux.GetForwardResponseOptions()...)
+	})
 
 	return nil
 }
@@ -1137,6 +1196,23 @@ func RegisterSubscriptionServiceHandlerClient(ctx context.Context, mux *runtime.
 		}
 		forward_SubscriptionService_GetInvoice_0(annotatedContext, mux, outboundMarshaler, w, req, response_SubscriptionService_GetInvoice_0{resp.(*GetInvoiceResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_SubscriptionService_GetInvoicePdf_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/manas.subscription.v1.SubscriptionService/GetInvoicePdf", runtime.WithHTTPPathPattern("/api/v1/invoices/{id}/pdf"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_SubscriptionService_GetInvoicePdf_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_SubscriptionService_GetInvoicePdf_0(annotatedContext, mux, outboundMarshaler, w, req, response_SubscriptionService_GetInvoicePdf_0{resp.(*GetInvoicePdfResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	return nil
 }
 
@@ -1212,6 +1288,15 @@ func (m response_SubscriptionService_GetInvoice_0) XXX_ResponseBody() interface{
 	return response.Invoice
 }
 
+type response_SubscriptionService_GetInvoicePdf_0 struct {
+	*GetInvoicePdfResponse
+}
+
+func (m response_SubscriptionService_GetInvoicePdf_0) XXX_ResponseBody() interface{} {
+	response := m.GetInvoicePdfResponse
+	return response.Pdf
+}
+
 var (
 	pattern_SubscriptionService_ListPlans_0              = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "v1", "plans"}, ""))
 	pattern_SubscriptionService_ListPlans_1              = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3}, []string{"api", "v1", "subscriptions", "plans"}, ""))
@@ -1229,6 +1314,7 @@ var (
 	pattern_SubscriptionService_ConsumeEntitlement_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3}, []string{"api", "v1", "entitlements", "consume"}, ""))
 	pattern_SubscriptionService_ListInvoices_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"api", "v1", "invoices"}, ""))
 	pattern_SubscriptionService_GetInvoice_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"api", "v1", "invoices", "id"}, ""))
+	pattern_SubscriptionService_GetInvoicePdf_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3, 2, 4}, []string{"api", "v1", "invoices", "id", "pdf"}, ""))
 )
 
 var (
@@ -1248,4 +1334,5 @@ var (
 	forward_SubscriptionService_ConsumeEntitlement_0     = runtime.ForwardResponseMessage
 	forward_SubscriptionService_ListInvoices_0           = runtime.ForwardResponseMessage
 	forward_SubscriptionService_GetInvoice_0             = runtime.ForwardResponseMessage
+	forward_SubscriptionService_GetInvoicePdf_0          = runtime.ForwardResponseMessage
 )

@@ -36,6 +36,7 @@ const (
 	SubscriptionService_ConsumeEntitlement_FullMethodName     = "/manas.subscription.v1.SubscriptionService/ConsumeEntitlement"
 	SubscriptionService_ListInvoices_FullMethodName           = "/manas.subscription.v1.SubscriptionService/ListInvoices"
 	SubscriptionService_GetInvoice_FullMethodName             = "/manas.subscription.v1.SubscriptionService/GetInvoice"
+	SubscriptionService_GetInvoicePdf_FullMethodName          = "/manas.subscription.v1.SubscriptionService/GetInvoicePdf"
 )
 
 // SubscriptionServiceClient is the client API for SubscriptionService service.
@@ -90,6 +91,10 @@ type SubscriptionServiceClient interface {
 	ListInvoices(ctx context.Context, in *ListInvoicesRequest, opts ...grpc.CallOption) (*ListInvoicesResponse, error)
 	// GetInvoice answers one of the caller's invoices. Fails with NOT_FOUND.
 	GetInvoice(ctx context.Context, in *GetInvoiceRequest, opts ...grpc.CallOption) (*GetInvoiceResponse, error)
+	// GetInvoicePdf answers one of the caller's invoices or credit notes as a
+	// paper, in Hindi for Accept-Language hi, else in English. Fails with
+	// NOT_FOUND.
+	GetInvoicePdf(ctx context.Context, in *GetInvoicePdfRequest, opts ...grpc.CallOption) (*GetInvoicePdfResponse, error)
 }
 
 type subscriptionServiceClient struct {
@@ -240,6 +245,16 @@ func (c *subscriptionServiceClient) GetInvoice(ctx context.Context, in *GetInvoi
 	return out, nil
 }
 
+func (c *subscriptionServiceClient) GetInvoicePdf(ctx context.Context, in *GetInvoicePdfRequest, opts ...grpc.CallOption) (*GetInvoicePdfResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetInvoicePdfResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_GetInvoicePdf_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SubscriptionServiceServer is the server API for SubscriptionService service.
 // All implementations must embed UnimplementedSubscriptionServiceServer
 // for forward compatibility.
@@ -292,6 +307,10 @@ type SubscriptionServiceServer interface {
 	ListInvoices(context.Context, *ListInvoicesRequest) (*ListInvoicesResponse, error)
 	// GetInvoice answers one of the caller's invoices. Fails with NOT_FOUND.
 	GetInvoice(context.Context, *GetInvoiceRequest) (*GetInvoiceResponse, error)
+	// GetInvoicePdf answers one of the caller's invoices or credit notes as a
+	// paper, in Hindi for Accept-Language hi, else in English. Fails with
+	// NOT_FOUND.
+	GetInvoicePdf(context.Context, *GetInvoicePdfRequest) (*GetInvoicePdfResponse, error)
 	mustEmbedUnimplementedSubscriptionServiceServer()
 }
 
@@ -343,6 +362,9 @@ func (UnimplementedSubscriptionServiceServer) ListInvoices(context.Context, *Lis
 }
 func (UnimplementedSubscriptionServiceServer) GetInvoice(context.Context, *GetInvoiceRequest) (*GetInvoiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetInvoice not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) GetInvoicePdf(context.Context, *GetInvoicePdfRequest) (*GetInvoicePdfResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetInvoicePdf not implemented")
 }
 func (UnimplementedSubscriptionServiceServer) mustEmbedUnimplementedSubscriptionServiceServer() {}
 func (UnimplementedSubscriptionServiceServer) testEmbeddedByValue()                             {}
@@ -617,6 +639,24 @@ func _SubscriptionService_GetInvoice_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubscriptionService_GetInvoicePdf_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetInvoicePdfRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).GetInvoicePdf(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_GetInvoicePdf_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).GetInvoicePdf(ctx, req.(*GetInvoicePdfRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SubscriptionService_ServiceDesc is the grpc.ServiceDesc for SubscriptionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -679,6 +719,10 @@ var SubscriptionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetInvoice",
 			Handler:    _SubscriptionService_GetInvoice_Handler,
+		},
+		{
+			MethodName: "GetInvoicePdf",
+			Handler:    _SubscriptionService_GetInvoicePdf_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
