@@ -16,17 +16,7 @@ import (
 // boolean one.
 func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, amount int64) (*limit, error) {
 	now := s.now()
-	e, err := s.current(ctx, userID)
-	if err != nil {
-		return nil, err
-	}
-	if e.ended(now) {
-		return nil, s.required(ctx, code)
-	}
-	l, err := s.feature(ctx, e, code)
-	if errors.Is(err, errNone) {
-		return nil, s.lacking(ctx, e, code)
-	}
+	e, l, err := s.entitledTo(ctx, userID, code, now)
 	if err != nil {
 		return nil, err
 	}
@@ -45,14 +35,37 @@ func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, am
 	if err != nil {
 		return nil, err
 	}
+	if fits {
+		l.Used = used
+		return &l, nil
+	}
+	// Refused, or something is held of it: decided under the counter's lock.
+	fits, err = s.inCounter(ctx, counter{userID, l.Feature, start}, &l, amount, now, func(ctx context.Context, tx txn, held int64) error {
+		return s.addUse(ctx, tx, counter{userID, l.Feature, start}, amount, held > 0)
+	})
+	if err != nil {
+		return nil, err
+	}
 	if !fits {
-		if l.Used, err = s.use(ctx, userID, l, start); err != nil {
-			return nil, err
-		}
 		return nil, s.exceeded(ctx, e, l, now)
 	}
-	l.Used = used
 	return &l, nil
+}
+
+// entitledTo gives the caller's set and one feature of it, or refuses.
+func (s *Service) entitledTo(ctx context.Context, userID uuid.UUID, code string, now time.Time) (entitlements, limit, error) {
+	e, err := s.current(ctx, userID)
+	if err != nil {
+		return e, limit{}, err
+	}
+	if e.ended(now) {
+		return e, limit{}, s.required(ctx, code)
+	}
+	l, err := s.feature(ctx, e, code)
+	if errors.Is(err, errNone) {
+		err = s.lacking(ctx, e, code)
+	}
+	return e, l, err
 }
 
 // required refuses one whose paid time is over.

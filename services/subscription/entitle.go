@@ -85,7 +85,7 @@ func (s *Service) current(ctx context.Context, userID uuid.UUID) (entitlements, 
 func (s *Service) counted(ctx context.Context, userID uuid.UUID, e entitlements, now time.Time) ([]limit, error) {
 	day, tomorrow := period.Day(now, s.zone)
 	month, next := period.Month(now, s.zone)
-	list, err := s.limits(ctx, userID, e, day, month)
+	list, err := s.limits(ctx, userID, e, day, month, now)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterSubscriptionServiceServer(g, &publicServer{Service: s})
 	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
+	subscriptionv1.RegisterReservationServiceServer(g, &reservationServer{Service: s})
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})

@@ -62,6 +62,7 @@ type stand struct {
 	payment eventv1.EventInboxServiceClient
 	shop    subscriptionv1.PurchaseInternalServiceClient // as payment sees it
 	kept    subscriptionv1.PurchaseServiceClient
+	holds   subscriptionv1.ReservationServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -99,6 +100,7 @@ func newStand(t *testing.T) *stand {
 		payment: eventv1.NewEventInboxServiceClient(as("payment")),
 		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
 		kept:    subscriptionv1.NewPurchaseServiceClient(as("gateway")),
+		holds:   subscriptionv1.NewReservationServiceClient(as("gateway")),
 	}
 }
 

@@ -40,7 +40,11 @@ func (s *Service) entitlements(ctx context.Context, userID uuid.UUID) (entitleme
 }
 
 const selectLimits = `
-SELECT f.feature, f.kind, f.limit_value, f.period, COALESCE(u.used, 0) AS used
+SELECT f.feature, f.kind, f.limit_value, f.period, COALESCE(u.used, 0) + (
+           SELECT COALESCE(sum(r.amount), 0)::bigint
+             FROM subscription.reservation AS r
+            WHERE u.holds AND r.user_id = u.user_id AND r.feature = u.feature AND r.period_start = u.period_start
+              AND r.state = 'HELD' AND r.expires_at > @now) AS used
   FROM subscription.plan_feature AS f
   LEFT JOIN subscription.usage_counter AS u
     ON u.user_id = @user_id AND u.feature = f.feature
@@ -50,9 +54,9 @@ SELECT f.feature, f.kind, f.limit_value, f.period, COALESCE(u.used, 0) AS used
 
 // limits reads the counted features of a plan version and the user's use of
 // them in the running day and month.
-func (s *Service) limits(ctx context.Context, userID uuid.UUID, e entitlements, day, month time.Time) ([]limit, error) {
+func (s *Service) limits(ctx context.Context, userID uuid.UUID, e entitlements, day, month, now time.Time) ([]limit, error) {
 	return many[limit](ctx, s.db.Pool, selectLimits, args{
-		"user_id": userID, "plan_code": e.PlanCode, "plan_version": e.PlanVersion, "day": day, "month": month,
+		"user_id": userID, "plan_code": e.PlanCode, "plan_version": e.PlanVersion, "day": day, "month": month, "now": now,
 	})
 }
 
@@ -86,17 +90,19 @@ func (s *Service) feature(ctx context.Context, e entitlements, code string) (lim
 }
 
 // One statement: whatever races, the row's own lock decides who still fits.
+// What is held stands in other rows, which a statement that waited may see as
+// they were: a limited counter with something held is left alone.
 const countUse = `
 INSERT INTO subscription.usage_counter AS u (user_id, feature, period_start, used)
 SELECT @user_id, @feature, @period_start, @amount
  WHERE @limit_value::bigint IS NULL OR @amount::bigint <= @limit_value
     ON CONFLICT (user_id, feature, period_start) DO UPDATE
    SET used = u.used + excluded.used
- WHERE @limit_value::bigint IS NULL OR u.used + excluded.used <= @limit_value
+ WHERE @limit_value::bigint IS NULL OR (NOT u.holds AND u.used + excluded.used <= @limit_value)
 RETURNING u.used`
 
 // countUse adds amount to a counter and gives the sum; fits is false, and
-// nothing is counted, when that would pass the limit.
+// nothing is counted, when that would pass the limit or something may be held.
 func (s *Service) countUse(ctx context.Context, userID uuid.UUID, l limit, start time.Time, amount int64) (used int64, fits bool, err error) {
 	used, err = scalar[int64](ctx, s.db.Pool, countUse, args{
 		"user_id": userID, "feature": l.Feature, "period_start": start, "amount": amount, "limit_value": l.LimitValue,
@@ -105,18 +111,4 @@ func (s *Service) countUse(ctx context.Context, userID uuid.UUID, l limit, start
 		return 0, false, nil
 	}
 	return used, err == nil, err
-}
-
-const selectUse = `
-SELECT used
-  FROM subscription.usage_counter
- WHERE user_id = @user_id AND feature = @feature AND period_start = @period_start`
-
-// use reads a counter.
-func (s *Service) use(ctx context.Context, userID uuid.UUID, l limit, start time.Time) (int64, error) {
-	used, err := scalar[int64](ctx, s.db.Pool, selectUse, args{"user_id": userID, "feature": l.Feature, "period_start": start})
-	if errors.Is(err, errNone) {
-		return 0, nil
-	}
-	return used, err
 }
