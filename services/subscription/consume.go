@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -61,11 +60,11 @@ func (s *Service) entitledTo(ctx context.Context, userID uuid.UUID, code string,
 	if e.ended(now) {
 		return e, limit{}, s.required(ctx, code)
 	}
-	l, err := s.feature(ctx, e, code)
-	if errors.Is(err, errNone) {
-		err = s.lacking(ctx, e, code)
+	l, ok := e.feature(code)
+	if !ok {
+		return e, l, s.lacking(ctx, e.plan(now), code)
 	}
-	return e, l, err
+	return e, l, nil
 }
 
 // required refuses one whose paid time is over.
@@ -82,7 +81,7 @@ func (s *Service) required(ctx context.Context, code string) error {
 }
 
 // lacking refuses a feature that is not in the plan.
-func (s *Service) lacking(ctx context.Context, e entitlements, code string) error {
+func (s *Service) lacking(ctx context.Context, planCode, code string) error {
 	to, known, err := s.catalog.upgrade(ctx, code, 0)
 	if err != nil {
 		return err
@@ -90,8 +89,8 @@ func (s *Service) lacking(ctx context.Context, e entitlements, code string) erro
 	if !known {
 		return unknownFeature(code)
 	}
-	return offer(fail.New(fail.FeatureNotAvailable, "%s is not in the plan %s", code, e.PlanCode).
-		With("requiredFeature", code).With("currentPlan", e.PlanCode), to)
+	return offer(fail.New(fail.FeatureNotAvailable, "%s is not in the plan %s", code, planCode).
+		With("requiredFeature", code).With("currentPlan", planCode), to)
 }
 
 // exceeded refuses what is over the limit.
@@ -100,8 +99,8 @@ func (s *Service) exceeded(ctx context.Context, e entitlements, l limit, now tim
 	if err != nil {
 		return err
 	}
-	refusal := fail.New(fail.QuotaExceeded, "the plan %s allows %d of %s", e.PlanCode, l.most(), l.Feature).
-		With("requiredFeature", l.Feature).With("currentPlan", e.PlanCode).
+	refusal := fail.New(fail.QuotaExceeded, "the plan %s allows %d of %s", e.plan(now), l.most(), l.Feature).
+		With("requiredFeature", l.Feature).With("currentPlan", e.plan(now)).
 		With("limit", strconv.FormatInt(l.most(), 10)).With("used", strconv.FormatInt(l.Used, 10)).
 		With("remaining", strconv.FormatInt(l.remaining(), 10))
 	if l.ResetsAt != nil {

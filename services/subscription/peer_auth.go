@@ -16,7 +16,7 @@ func (s *Service) entitlementChanged(userID uuid.UUID, e entitlements, limits ma
 	return outbox.Event{
 		Key: id.Format("usr", userID), Destinations: s.listeners, OccurredAt: now,
 		Payload: &subscriptionv1.EntitlementChanged{
-			UserId: userID[:], Epoch: e.Epoch, Plan: e.PlanCode, Features: e.Features, EndsAt: stamp(e.EndsAt), Limits: limits,
+			UserId: userID[:], Epoch: e.Epoch, Plan: e.plan(now), Features: e.Features, EndsAt: stamp(e.EndsAt), Limits: limits,
 		},
 	}
 }

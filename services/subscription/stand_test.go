@@ -63,6 +63,8 @@ type stand struct {
 	shop    subscriptionv1.PurchaseInternalServiceClient // as payment sees it
 	kept    subscriptionv1.PurchaseServiceClient
 	holds   subscriptionv1.ReservationServiceClient
+	user    eventv1.EventInboxServiceClient
+	grants  subscriptionv1.EntitlementInternalServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -101,6 +103,8 @@ func newStand(t *testing.T) *stand {
 		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
 		kept:    subscriptionv1.NewPurchaseServiceClient(as("gateway")),
 		holds:   subscriptionv1.NewReservationServiceClient(as("gateway")),
+		user:    eventv1.NewEventInboxServiceClient(as("user")),
+		grants:  subscriptionv1.NewEntitlementInternalServiceClient(as("admin")),
 	}
 }
 
