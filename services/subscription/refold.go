@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	refoldEvery   = 500 * time.Millisecond
+	refoldEvery   = 250 * time.Millisecond
 	refoldBatch   = 500
 	refoldAtOnce  = 4 // connections it may take of the pool
 	refoldTimeout = 30 * time.Second
