@@ -91,13 +91,18 @@ func TestMembersHaveThePayersPlan(t *testing.T) {
 	}
 }
 
+// TestPayersPlanEnds takes it from everybody at that instant, whoever has been
+// there: nothing is served past its end (money.md B53).
 func TestPayersPlanEnds(t *testing.T) {
 	for name, end := range map[string]func(s *stand, payer uuid.UUID, o *subscriptionv1.CheckoutResponse){
 		"refund": func(s *stand, payer uuid.UUID, o *subscriptionv1.CheckoutResponse) {
 			deliver(t, s.payment, s.paid(t, payer, o, paymentv1.Payment_REFUNDED))
 		},
-		"by time":                func(s *stand, _ uuid.UUID, _ *subscriptionv1.CheckoutResponse) { s.clock.move(30 * 24 * time.Hour) },
-		"by time, worker came":   func(s *stand, _ uuid.UUID, _ *subscriptionv1.CheckoutResponse) { s.clock.move(30 * 24 * time.Hour); s.worker(t) },
+		"by time": func(s *stand, _ uuid.UUID, _ *subscriptionv1.CheckoutResponse) { s.clock.move(30 * 24 * time.Hour) },
+		"by time, worker came": func(s *stand, _ uuid.UUID, _ *subscriptionv1.CheckoutResponse) {
+			s.clock.move(30 * 24 * time.Hour)
+			s.worker(t)
+		},
 		"by time, sweeper came": func(s *stand, _ uuid.UUID, _ *subscriptionv1.CheckoutResponse) {
 			s.clock.move(30 * 24 * time.Hour)
 			if err := s.sweep(t.Context()); err != nil {

@@ -241,7 +241,7 @@ func TestSetsOfBefore(t *testing.T) {
 	old := func() {
 		for _, sql := range []string{
 			`UPDATE subscription.entitlement_set SET limits = NULL, plan_ends_at = NULL, folded_epoch = NULL WHERE $1 = user_id`, // before the migration
-			`UPDATE subscription.entitlement_set SET epoch = epoch + 1, limits = '[]' WHERE $1 = user_id`,                         // since then
+			`UPDATE subscription.entitlement_set SET epoch = epoch + 1, limits = '[]' WHERE $1 = user_id`,                        // since then
 		} {
 			if _, err := s.db.Pool.Exec(t.Context(), sql, userID); err != nil {
 				t.Fatal(err)

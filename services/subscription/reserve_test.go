@@ -33,15 +33,15 @@ func (s *stand) release(t *testing.T, userID uuid.UUID, rsv string) (*subscripti
 	return r.GetReservation(), err
 }
 
-// used is what GET /entitlements says is used of a feature.
-func (s *stand) used(t *testing.T, userID uuid.UUID, feature string) int64 {
+// used is how many ai_messages GET /entitlements says are used.
+func (s *stand) used(t *testing.T, userID uuid.UUID) int64 {
 	t.Helper()
 	for _, l := range s.entitled(t, userID).GetLimits() {
-		if l.GetFeature() == feature {
+		if l.GetFeature() == "ai_messages" {
 			return l.GetUsed()
 		}
 	}
-	t.Fatalf("no limit of %s", feature)
+	t.Fatal("no limit of messages")
 	return 0
 }
 
@@ -56,7 +56,7 @@ func TestReserveCommitRelease(t *testing.T) {
 		!r.GetExpiresAt().AsTime().Equal(s.clock.now().Add(time.Minute)) {
 		t.Errorf("reserved %v", r)
 	}
-	if got := s.used(t, userID, "ai_messages"); got != 7 {
+	if got := s.used(t, userID); got != 7 {
 		t.Errorf("used %d while 7 are held", got)
 	}
 	_, err = s.use(t, userID, "ai_messages", 4)
@@ -87,7 +87,7 @@ func TestReserveCommitRelease(t *testing.T) {
 	_ = refused(t, err, fail.Conflict)
 	_, err = s.release(t, userID, r.GetId())
 	_ = refused(t, err, fail.Conflict)
-	if got := s.used(t, userID, "ai_messages"); got != 8 {
+	if got := s.used(t, userID); got != 8 {
 		t.Errorf("used %d, want 5 + 3", got)
 	}
 
@@ -163,7 +163,7 @@ func TestReservationEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.clock.move(tt.after)
-			if got := s.used(t, one, "ai_messages") == 10; got != tt.holds {
+			if got := s.used(t, one) == 10; got != tt.holds {
 				t.Errorf("counts as used: %t", got)
 			}
 			_, err = s.commit(t, two, other.GetId(), nil)
@@ -203,7 +203,7 @@ func TestReservationOfYesterday(t *testing.T) {
 	if _, err := s.commit(t, userID, r.GetId(), nil); err != nil {
 		t.Errorf("commit: %v", err)
 	}
-	if got := s.used(t, userID, "ai_messages"); got != 4 {
+	if got := s.used(t, userID); got != 4 {
 		t.Errorf("used %d today", got)
 	}
 	got := texts(t, s.db, `SELECT used::text FROM subscription.usage_counter WHERE user_id = $1 ORDER BY period_start`, userID)
@@ -269,7 +269,7 @@ func TestCommitRacesTheEnd(t *testing.T) {
 		})
 	}
 	all.Wait()
-	got := s.used(t, userID, "ai_messages")
+	got := s.used(t, userID)
 	if got > 10 || (got != used.Load() && got != 10) {
 		t.Errorf("used %d of 10, of these %d one by one", got, used.Load())
 	}
@@ -403,7 +403,7 @@ func TestReservationMachine(t *testing.T) {
 			},
 			"sweep": func(*rapid.T) { expect("tidy", s.tidy(t.Context()), nil) },
 			"": func(rt *rapid.T) {
-				if got, want := s.used(t, userID, "ai_messages"), taken(); got != want {
+				if got, want := s.used(t, userID), taken(); got != want {
 					rt.Fatalf("used %d, want %d", got, want)
 				}
 			},

@@ -38,7 +38,7 @@ var queries = map[string]string{
 	"lockCounter": lockCounter, "expireHeld": expireHeld, "sumHeld": sumHeld, "addUse": addUse, "markHolds": markHolds,
 	"insertReservation": insertReservation, "selectReservation": selectReservation, "lockReservation": lockReservation,
 	"settleReservation": settleReservation, "expireOverdue": expireOverdue, "deleteSettled": deleteSettled,
-	"purchaseRows":       purchaseRows, "selectPurchase": selectPurchase, "selectOpenPurchase": selectOpenPurchase, "selectPurchases": selectPurchases,
+	"purchaseRows": purchaseRows, "selectPurchase": selectPurchase, "selectOpenPurchase": selectOpenPurchase, "selectPurchases": selectPurchases,
 	"insertPurchase": insertPurchase, "payPurchase": payPurchase, "expirePurchase": expirePurchase,
 	"selectDuePurchases": selectDuePurchases, "postponePurchase": postponePurchase,
 }

@@ -99,13 +99,13 @@ func (s *Set) next(now, at time.Time) {
 // one folds the active grants of one feature; ok is false when it is removed.
 func one(list []Grant) (f Feature, ok bool) {
 	slices.SortFunc(list, stronger)
-	switch list[0].Source {
-	case Removal:
-		return Feature{}, false
-	case Override:
-		return list[0].Feature, true
-	}
 	f = list[0].Feature
+	if list[0].Source == Removal {
+		return Feature{}, false
+	}
+	if list[0].Source == Override {
+		return f, true
+	}
 	for _, g := range list[1:] {
 		if g.Kind != f.Kind || g.Period != f.Period {
 			continue // not the same thing counted: the strongest source says which

@@ -54,8 +54,11 @@ func TestFold(t *testing.T) {
 		{"nothing", nil, Set{}},
 		{"plan", []Grant{has(Plan, "sso"), metered(Plan, 10)}, Set{Features: []string{"sso"}, Limits: limits(10)}},
 		{"booleans or", []Grant{has(Plan, "b"), has(Organization, "a"), has(Addon, "c"), has(Addon, "a")}, Set{Features: []string{"a", "b", "c"}}},
-		{"limits by code", []Grant{metered(Plan, 1), {Feature: Feature{Feature: "aa", Kind: "quantity", Period: "none"}, Source: Plan}},
-			Set{Limits: []Feature{{Feature: "aa", Kind: "quantity", Period: "none"}, metered(Plan, 1).Feature}}},
+		{
+			"limits by code",
+			[]Grant{metered(Plan, 1), {Feature: Feature{Feature: "aa", Kind: "quantity", Period: "none"}, Source: Plan}},
+			Set{Limits: []Feature{{Feature: "aa", Kind: "quantity", Period: "none"}, metered(Plan, 1).Feature}},
+		},
 		{"the better of plan and organization", []Grant{metered(Plan, 10), metered(Organization, 30), metered(Organization, 20)}, Set{Limits: limits(30)}},
 		{"the plan may be better", []Grant{metered(Organization, 10), metered(Plan, 30)}, Set{Limits: limits(30)}},
 		{"addons add", []Grant{metered(Addon, 1), metered(Plan, 10), metered(Organization, 30), metered(Addon, 2)}, Set{Limits: limits(33)}},
