@@ -222,6 +222,12 @@ func money() []registration {
 			},
 		},
 		{
+			"subscription", service(subscriptionv1.File_manas_subscription_v1_reservation_proto, "ReservationService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return subscriptionv1.RegisterReservationServiceHandlerClient(ctx, m, subscriptionv1.NewReservationServiceClient(cc))
+			},
+		},
+		{
 			"subscription", service(subscriptionv1.File_manas_subscription_v1_purchase_proto, "PurchaseService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return subscriptionv1.RegisterPurchaseServiceHandlerClient(ctx, m, subscriptionv1.NewPurchaseServiceClient(cc))

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -16,21 +15,11 @@ import (
 // boolean one.
 func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, amount int64) (*limit, error) {
 	now := s.now()
-	e, err := s.current(ctx, userID)
+	e, l, err := s.entitledTo(ctx, userID, code, now)
 	if err != nil {
 		return nil, err
-	}
-	if e.ended(now) {
-		return nil, s.required(ctx, code)
 	}
 	now = e.at(now)
-	l, err := s.feature(ctx, e, code)
-	if errors.Is(err, errNone) {
-		return nil, s.lacking(ctx, e, code)
-	}
-	if err != nil {
-		return nil, err
-	}
 	switch l.Kind {
 	case boolean:
 		return nil, nil //nolint:nilnil // a boolean feature that is there has no counter
@@ -46,14 +35,37 @@ func (s *Service) consume(ctx context.Context, userID uuid.UUID, code string, am
 	if err != nil {
 		return nil, err
 	}
+	if fits {
+		l.Used = used
+		return &l, nil
+	}
+	// Refused, or something is held of it: decided under the counter's lock.
+	fits, err = s.inCounter(ctx, counter{userID, l.Feature, start}, &l, amount, now, func(ctx context.Context, tx txn, held int64) error {
+		return s.addUse(ctx, tx, counter{userID, l.Feature, start}, amount, held > 0)
+	})
+	if err != nil {
+		return nil, err
+	}
 	if !fits {
-		if l.Used, err = s.use(ctx, userID, l, start); err != nil {
-			return nil, err
-		}
 		return nil, s.exceeded(ctx, e, l, now)
 	}
-	l.Used = used
 	return &l, nil
+}
+
+// entitledTo gives the caller's set and one feature of it, or refuses.
+func (s *Service) entitledTo(ctx context.Context, userID uuid.UUID, code string, now time.Time) (entitlements, limit, error) {
+	e, err := s.current(ctx, userID)
+	if err != nil {
+		return e, limit{}, err
+	}
+	if e.ended(now) {
+		return e, limit{}, s.required(ctx, code)
+	}
+	l, ok := e.feature(code)
+	if !ok {
+		return e, l, s.lacking(ctx, e.plan(now), code)
+	}
+	return e, l, nil
 }
 
 // required refuses one whose paid time is over.
@@ -70,7 +82,7 @@ func (s *Service) required(ctx context.Context, code string) error {
 }
 
 // lacking refuses a feature that is not in the plan.
-func (s *Service) lacking(ctx context.Context, e entitlements, code string) error {
+func (s *Service) lacking(ctx context.Context, planCode, code string) error {
 	to, known, err := s.catalog.upgrade(ctx, code, 0)
 	if err != nil {
 		return err
@@ -78,8 +90,8 @@ func (s *Service) lacking(ctx context.Context, e entitlements, code string) erro
 	if !known {
 		return unknownFeature(code)
 	}
-	return offer(fail.New(fail.FeatureNotAvailable, "%s is not in the plan %s", code, e.PlanCode).
-		With("requiredFeature", code).With("currentPlan", e.PlanCode), to)
+	return offer(fail.New(fail.FeatureNotAvailable, "%s is not in the plan %s", code, planCode).
+		With("requiredFeature", code).With("currentPlan", planCode), to)
 }
 
 // exceeded refuses what is over the limit.
@@ -88,8 +100,8 @@ func (s *Service) exceeded(ctx context.Context, e entitlements, l limit, now tim
 	if err != nil {
 		return err
 	}
-	refusal := fail.New(fail.QuotaExceeded, "the plan %s allows %d of %s", e.PlanCode, l.most(), l.Feature).
-		With("requiredFeature", l.Feature).With("currentPlan", e.PlanCode).
+	refusal := fail.New(fail.QuotaExceeded, "the plan %s allows %d of %s", e.plan(now), l.most(), l.Feature).
+		With("requiredFeature", l.Feature).With("currentPlan", e.plan(now)).
 		With("limit", strconv.FormatInt(l.most(), 10)).With("used", strconv.FormatInt(l.Used, 10)).
 		With("remaining", strconv.FormatInt(l.remaining(), 10))
 	if l.ResetsAt != nil {

@@ -3,11 +3,13 @@ package subscription
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/services/subscription/grant"
 	"github.com/manas360/platform/services/subscription/period"
 )
 
@@ -16,20 +18,20 @@ const (
 	noPlan   = "none" // what the contract calls having nothing live
 )
 
-// entitlements is what a user may use.
+// entitlements is what a user may use: the fold of the plan, the grants and the
+// plans of those who pay for an organization the user is in.
 type entitlements struct {
-	Epoch       int64
-	PlanCode    string
-	PlanVersion int32
-	Features    []string
-	EndsAt      *time.Time // nil: never
-	ClockAt     *time.Time // what the test clock of its subscription shows
-}
-
-// ended reports whether the set is worth nothing any more, whether or not the
-// sweeper has been here.
-func (e entitlements) ended(now time.Time) bool {
-	return e.EndsAt != nil && !e.at(now).Before(*e.EndsAt)
+	Epoch          int64
+	SubscriptionID uuid.UUID
+	PlanCode       string
+	PlanVersion    int32
+	PlanEndsAt     *time.Time // nil: never
+	Features       []string
+	Limits         []grant.Feature
+	EndsAt         *time.Time // the next instant at which the fold may be another; nil: none
+	Folded         bool       // false: written by a program that knew the plan alone
+	Stale          bool       // something has changed under it
+	ClockAt        *time.Time // what the test clock of its subscription shows
 }
 
 // at is the time the set lives in.
@@ -40,6 +42,56 @@ func (e entitlements) at(real time.Time) time.Time {
 	return real
 }
 
+// planOver reports whether the plan is worth nothing any more, whether or not
+// the sweeper has been here.
+func (e entitlements) planOver(now time.Time) bool {
+	return e.PlanEndsAt != nil && !e.at(now).Before(*e.PlanEndsAt)
+}
+
+// plan is the plan's code, none when it is over.
+func (e entitlements) plan(now time.Time) string {
+	if e.planOver(now) {
+		return noPlan
+	}
+	return e.PlanCode
+}
+
+// ended reports whether an up-to-date set gives nothing: its plan is over and
+// nothing else holds.
+func (e entitlements) ended(now time.Time) bool {
+	return e.planOver(now) && len(e.Features) == 0 && len(e.Limits) == 0
+}
+
+// due reports whether the set has to be folded again before it is believed.
+func (e entitlements) due(now time.Time) bool {
+	return e.Stale || (e.EndsAt != nil && !e.at(now).Before(*e.EndsAt))
+}
+
+// numbers gives the limits as events have them; -1 is no limit.
+func (e entitlements) numbers() map[string]int64 {
+	out := make(map[string]int64, len(e.Limits))
+	for _, f := range e.Limits {
+		out[f.Feature] = limit{LimitValue: f.Limit}.most()
+	}
+	return out
+}
+
+// feature finds one by its code.
+func (e entitlements) feature(code string) (limit, bool) {
+	if slices.Contains(e.Features, code) {
+		return limit{Feature: code, Kind: boolean}, true
+	}
+	i := slices.IndexFunc(e.Limits, func(f grant.Feature) bool { return f.Feature == code })
+	if i < 0 {
+		return limit{}, false
+	}
+	return limitOf(e.Limits[i]), true
+}
+
+func limitOf(f grant.Feature) limit {
+	return limit{Feature: f.Feature, Kind: f.Kind, LimitValue: f.Limit, Period: f.Period}
+}
+
 // limit is a counted feature and its use.
 type limit struct {
 	Feature    string
@@ -47,7 +99,7 @@ type limit struct {
 	LimitValue *int64 // nil: unlimited
 	Period     string
 	Used       int64
-	ResetsAt   *time.Time `db:"-"` // nil for quantities
+	ResetsAt   *time.Time // nil for quantities
 }
 
 // most is the limit as the wire has it.
@@ -78,10 +130,7 @@ func (s *Service) window(l limit, now time.Time) (start, end time.Time) {
 // current gives the caller's set. A caller whose AccountActivated is still on
 // its way gets the Free subscription here: the token proves the account.
 func (s *Service) current(ctx context.Context, userID uuid.UUID) (entitlements, error) {
-	e, err := s.entitlements(ctx, userID)
-	if err == nil && e.ended(s.now()) {
-		return s.continued(ctx, userID, e)
-	}
+	e, err := s.fresh(ctx, userID)
 	if !errors.Is(err, errNone) {
 		return e, err
 	}
@@ -116,17 +165,25 @@ func (s *Service) counted(ctx context.Context, userID uuid.UUID, e entitlements,
 	now = e.at(now)
 	day, tomorrow := period.Day(now, s.zone)
 	month, next := period.Month(now, s.zone)
-	list, err := s.limits(ctx, userID, e, day, month)
+	uses, err := s.uses(ctx, userID, day, month, now)
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
-		switch list[i].Period {
+	list := make([]limit, 0, len(e.Limits))
+	for _, f := range e.Limits {
+		l, start := limitOf(f), time.Time{}
+		switch l.Period {
 		case "day":
-			list[i].ResetsAt = &tomorrow
+			start, l.ResetsAt = day, &tomorrow
 		case "month":
-			list[i].ResetsAt = &next
+			start, l.ResetsAt = month, &next
 		}
+		for _, u := range uses {
+			if u.Feature == l.Feature && u.PeriodStart.Equal(start) {
+				l.Used = u.Used
+			}
+		}
+		list = append(list, l)
 	}
 	return list, nil
 }
@@ -167,15 +224,8 @@ func (s *Service) grant(ctx context.Context, tx txn, sub subscription, by actor,
 	if err != nil {
 		return nil, err
 	}
-	if sub.ClockAt != nil { // nobody else lives by that clock: only its moves end anything
-		e.EndsAt = nil
-	}
-	limits, err := s.planLimits(ctx, tx, e)
-	if err != nil {
-		return nil, err
-	}
 	return []outbox.Event{
-		s.entitlementChanged(sub.UserID, e, limits, now),
-		audit(ctx, "entitlement.changed", by, sub, now, change{"plan", "", e.PlanCode}, change{"epoch", "", e.Epoch}),
+		s.entitlementChanged(sub.UserID, e, e.numbers(), now),
+		audit(ctx, "entitlement.changed", by, sub, now, change{"plan", "", e.plan(now)}, change{"epoch", "", e.Epoch}),
 	}, nil
 }

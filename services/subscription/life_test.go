@@ -26,8 +26,8 @@ const (
 	succeeded = paymentv1.Payment_SUCCEEDED
 )
 
-// news is payment's event of an order's payment, whatever the order is.
-func (s *stand) news(t *testing.T, userID uuid.UUID, p *subscriptionv1.CheckoutResponse_Payment, state paymentv1.Payment_State, refunded int64) *eventv1.Event {
+// heard is payment's event of an order's payment, whatever the order is.
+func (s *stand) heard(t *testing.T, userID uuid.UUID, p *subscriptionv1.CheckoutResponse_Payment, state paymentv1.Payment_State, refunded int64) *eventv1.Event {
 	t.Helper()
 	payID, err := id.Parse("pay", p.GetId())
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *stand) news(t *testing.T, userID uuid.UUID, p *subscriptionv1.CheckoutR
 
 func (s *stand) settleUp(t *testing.T, userID uuid.UUID, p *subscriptionv1.CheckoutResponse_Payment, state paymentv1.Payment_State) {
 	t.Helper()
-	if got := deliver(t, s.payment, s.news(t, userID, p, state, 0)); got != eventv1.DeliverResponse_Result_APPLIED {
+	if got := deliver(t, s.payment, s.heard(t, userID, p, state, 0)); got != eventv1.DeliverResponse_Result_APPLIED {
 		t.Fatalf("payment %s: %s", state, got)
 	}
 }
@@ -528,7 +528,7 @@ func TestCreditNotes(t *testing.T) {
 		if back == 149900 {
 			state = paymentv1.Payment_REFUNDED
 		}
-		deliver(t, s.payment, s.news(t, userID, o.GetPayment(), state, back))
+		deliver(t, s.payment, s.heard(t, userID, o.GetPayment(), state, back))
 	}
 	got := texts(t, s.db, `SELECT number || ' ' || state || ' ' || total_minor || ' ' || (cgst_minor = sgst_minor) FROM subscription.invoice
 	  WHERE kind = 'CREDIT_NOTE' ORDER BY number`)
@@ -562,8 +562,8 @@ func TestOneLiveWhateverRaces(t *testing.T) {
 		}
 		other := s.order(t, userID, "enterprise", monthly)
 		var all sync.WaitGroup
-		all.Go(func() { deliver(t, s.payment, s.news(t, userID, o.GetPayment(), succeeded, 0)) })
-		all.Go(func() { deliver(t, s.payment, s.news(t, userID, other.GetPayment(), succeeded, 0)) })
+		all.Go(func() { deliver(t, s.payment, s.heard(t, userID, o.GetPayment(), succeeded, 0)) })
+		all.Go(func() { deliver(t, s.payment, s.heard(t, userID, other.GetPayment(), succeeded, 0)) })
 		all.Go(func() {
 			now := i%2 == 0
 			_, _ = s.public.CancelSubscription(as(t.Context(), userID), &subscriptionv1.CancelSubscriptionRequest{AtPeriodEnd: &now}) // whoever wins

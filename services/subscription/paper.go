@@ -23,8 +23,14 @@ func (s *Service) paper(w io.Writer, inv invoice, original *invoice, lang string
 		},
 		PlaceOfSupply: inv.PlaceOfSupply, Export: inv.PlaceOfSupply == abroad,
 		TaxableMinor: inv.TaxableMinor, RoundOffMinor: inv.RoundOffMinor, TotalMinor: inv.TotalMinor,
-		CGST: document.Tax{RateBP: gst.StandardRate / 2, Minor: inv.CGSTMinor}, SGST: document.Tax{RateBP: gst.StandardRate / 2, Minor: inv.SGSTMinor},
-		IGST: document.Tax{RateBP: gst.StandardRate, Minor: inv.IGSTMinor}, SHA256: hex.EncodeToString(inv.Hash),
+		SHA256: hex.EncodeToString(inv.Hash),
+	}
+	if inv.CGSTMinor > 0 {
+		d.CGST = document.Tax{RateBP: gst.StandardRate / 2, Minor: inv.CGSTMinor}
+		d.SGST = document.Tax{RateBP: gst.StandardRate / 2, Minor: inv.SGSTMinor}
+	}
+	if inv.IGSTMinor > 0 {
+		d.IGST = document.Tax{RateBP: gst.StandardRate, Minor: inv.IGSTMinor}
 	}
 	if inv.Customer.Country != home {
 		d.Customer.Country = inv.Customer.Country

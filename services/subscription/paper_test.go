@@ -22,7 +22,7 @@ func TestInvoicePaper(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.settleUp(t, userID, o.GetPayment(), succeeded)
-	deliver(t, s.payment, s.news(t, userID, o.GetPayment(), paymentv1.Payment_PARTIALLY_REFUNDED, 10000))
+	deliver(t, s.payment, s.heard(t, userID, o.GetPayment(), paymentv1.Payment_PARTIALLY_REFUNDED, 10000))
 	list, err := s.public.ListInvoices(as(t.Context(), userID), &subscriptionv1.ListInvoicesRequest{})
 	if err != nil || len(list.GetInvoices()) != 3 {
 		t.Fatalf("invoices = %v, %v", list, err)

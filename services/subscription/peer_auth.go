@@ -13,10 +13,13 @@ import (
 
 // entitlementChanged makes auth's tokens follow the new set, and user's seats.
 func (s *Service) entitlementChanged(userID uuid.UUID, e entitlements, limits map[string]int64, now time.Time) outbox.Event {
+	if e.ClockAt != nil { // nobody else lives by that clock: only its moves end anything
+		e.EndsAt = nil
+	}
 	return outbox.Event{
 		Key: id.Format("usr", userID), Destinations: s.listeners, OccurredAt: now,
 		Payload: &subscriptionv1.EntitlementChanged{
-			UserId: userID[:], Epoch: e.Epoch, Plan: e.PlanCode, Features: e.Features, EndsAt: stamp(e.EndsAt), Limits: limits,
+			UserId: userID[:], Epoch: e.Epoch, Plan: e.plan(now), Features: e.Features, EndsAt: stamp(e.EndsAt), Limits: limits,
 		},
 	}
 }

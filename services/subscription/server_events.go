@@ -23,6 +23,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterSubscriptionInternalServiceServer(g, &internalServer{Service: s})
 	subscriptionv1.RegisterBillingServiceServer(g, &billingServer{Service: s})
 	subscriptionv1.RegisterTestClockServiceServer(g, &clockServer{Service: s})
+	subscriptionv1.RegisterReservationServiceServer(g, &reservationServer{Service: s})
+	subscriptionv1.RegisterEntitlementInternalServiceServer(g, &entitlementServer{Service: s})
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	subscriptionv1.RegisterUsageInternalServiceServer(g, &usageServer{Service: s})
@@ -43,6 +45,8 @@ func (s *Service) handlers() map[string]outbox.Handler {
 		"manas.auth.v1.AccountActivated":       {Source: "auth", Apply: s.onActivated, After: wake},
 		"manas.payment.v1.PaymentStateChanged": {Source: "payment", Apply: s.onPayment, After: wake},
 		"manas.payment.v1.MandateStateChanged": {Source: "payment", Apply: unheeded},
+
+		"manas.user.v1.OrganizationMembershipChanged": {Source: "user", Apply: s.onMembership, After: s.afterMembership},
 	}
 }
 

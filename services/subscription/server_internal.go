@@ -30,7 +30,7 @@ func (s *internalServer) GetUserSubscription(ctx context.Context, r *subscriptio
 	case err != nil && !errors.Is(err, errNone):
 		return nil, err
 	}
-	e, err := s.entitlements(ctx, userID)
+	e, err := s.fresh(ctx, userID)
 	if err != nil && !errors.Is(err, errNone) {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (s *Service) packCurrent(ctx context.Context, userID uuid.UUID, e entitleme
 	if err != nil {
 		return nil, err
 	}
-	m := &subscriptionv1.Entitlements{Plan: e.PlanCode, Epoch: e.Epoch, EndsAt: stamp(e.EndsAt), Features: e.Features}
+	m := &subscriptionv1.Entitlements{Plan: e.plan(now), Epoch: e.Epoch, EndsAt: stamp(e.EndsAt), Features: e.Features}
 	for _, l := range list {
 		m.Limits = append(m.Limits, packLimit(l))
 	}

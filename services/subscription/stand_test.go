@@ -64,6 +64,9 @@ type stand struct {
 	kept    subscriptionv1.PurchaseServiceClient
 	edge    subscriptionv1.UsageInternalServiceClient
 	gateway *grpc.ClientConn
+	holds   subscriptionv1.ReservationServiceClient
+	user    eventv1.EventInboxServiceClient
+	grants  subscriptionv1.EntitlementInternalServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -104,6 +107,9 @@ func newStand(t *testing.T) *stand {
 		shop:    subscriptionv1.NewPurchaseInternalServiceClient(as("payment")),
 		kept:    subscriptionv1.NewPurchaseServiceClient(edge),
 		edge:    subscriptionv1.NewUsageInternalServiceClient(edge),
+		holds:   subscriptionv1.NewReservationServiceClient(edge),
+		user:    eventv1.NewEventInboxServiceClient(as("user")),
+		grants:  subscriptionv1.NewEntitlementInternalServiceClient(as("admin")),
 	}
 }
 

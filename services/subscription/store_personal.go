@@ -16,6 +16,9 @@ SELECT jsonb_build_object(
     'invoices', (SELECT coalesce(jsonb_agg(to_jsonb(i) ORDER BY i.id), '[]') FROM subscription.invoice AS i WHERE i.user_id = @id),
     'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM subscription.purchase AS p WHERE p.user_id = @id),
     'entitlements', (SELECT to_jsonb(e) FROM subscription.entitlement_set AS e WHERE e.user_id = @id),
+    'grants', (SELECT coalesce(jsonb_agg(to_jsonb(g) ORDER BY g.id), '[]') FROM subscription.entitlement_grant AS g WHERE g.user_id = @id),
+    'organizations', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.organization_id), '[]') FROM subscription.organization_member AS m WHERE m.user_id = @id),
+    'reservations', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.id), '[]') FROM subscription.reservation AS r WHERE r.user_id = @id),
     'usage', (SELECT coalesce(jsonb_agg(to_jsonb(u) ORDER BY u.feature, u.period_start), '[]') FROM subscription.usage_counter AS u WHERE u.user_id = @id)
 )::text`
 

@@ -28,7 +28,7 @@ SELECT t.user_id, t.feature, t.period_start, max(t.used)
    SET used = excluded.used
  WHERE u.used < excluded.used`
 
-const selectUses = `
+const selectRecorded = `
 SELECT array_agg(COALESCE(u.used, 0) ORDER BY t.place)
   FROM unnest(@users::uuid[], @features::text[], @starts::timestamptz[]) WITH ORDINALITY AS t (user_id, feature, period_start, place)
   LEFT JOIN subscription.usage_counter AS u USING (user_id, feature, period_start)`
@@ -45,5 +45,5 @@ func (s *Service) raiseUses(ctx context.Context, list []usage) ([]int64, error) 
 	if _, err := exec(ctx, s.db.Pool, "raise counters", raiseUses, told); err != nil {
 		return nil, err
 	}
-	return scalar[[]int64](ctx, s.db.Pool, selectUses, args{"users": users, "features": features, "starts": starts})
+	return scalar[[]int64](ctx, s.db.Pool, selectRecorded, args{"users": users, "features": features, "starts": starts})
 }

@@ -167,6 +167,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	}
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("sweep", s.sweepForever)
+	p.Go("refold", s.refoldForever)
 	p.Go("sweep-keys", keys.Sweep)
 	return p.ServeGRPC(ctx, g)
 }

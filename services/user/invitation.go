@@ -320,6 +320,9 @@ func (s *Service) accept(ctx context.Context, caller *token.Caller, tok string) 
 		if err := s.insertMember(ctx, tx, orgID, caller.UserID, i.Role); err != nil {
 			return err
 		}
+		if err := s.tellMember(ctx, tx, orgID, payer, caller.UserID, true); err != nil {
+			return err
+		}
 		if err := s.checkSeats(ctx, tx, payer, seats); err != nil { // the plan may have shrunk
 			return err
 		}

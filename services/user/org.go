@@ -85,6 +85,9 @@ func (s *Service) createOrg(ctx context.Context, caller *token.Caller, name, kin
 		if err := s.insertMember(ctx, tx, id, caller.UserID, orgOwner); err != nil {
 			return err
 		}
+		if err := s.tellMember(ctx, tx, id, caller.UserID, caller.UserID, true); err != nil {
+			return err
+		}
 		if o, err = s.org(ctx, tx, caller.UserID, id); err != nil {
 			return err
 		}
@@ -230,6 +233,9 @@ func (s *Service) deleteOrg(ctx context.Context, caller *token.Caller, orgID uui
 		if err := s.closeOrg(ctx, tx, orgID); err != nil {
 			return err
 		}
+		if err := s.tellMembers(ctx, tx, orgID, o.PayerID, false); err != nil {
+			return err
+		}
 		if _, err := s.revokeAll(ctx, tx, orgID, uuid.Nil, orgMember); err != nil {
 			return err
 		}
@@ -277,6 +283,9 @@ func (s *Service) removeMember(ctx context.Context, caller *token.Caller, orgID,
 			return err
 		}
 		if err := s.deleteMember(ctx, tx, orgID, userID); err != nil {
+			return err
+		}
+		if err := s.tellMember(ctx, tx, orgID, o.PayerID, userID, false); err != nil {
 			return err
 		}
 		if err := s.lostRights(ctx, tx, o, userID, ""); err != nil {
@@ -340,5 +349,9 @@ func (s *Service) lostRights(ctx context.Context, tx pg.Tx, o organization, user
 	if err != nil {
 		return err
 	}
-	return s.savePayer(ctx, tx, o.ID, nextPayer(owners))
+	payer := nextPayer(owners)
+	if err := s.savePayer(ctx, tx, o.ID, payer); err != nil {
+		return err
+	}
+	return s.tellMembers(ctx, tx, o.ID, payer, true)
 }

@@ -69,6 +69,7 @@ func newRig(t *testing.T) *rig {
 	s := New(Parts{
 		DB: pgtest.New(t, schema, migrations.For("user")), Outbox: outbox.New(schema, ids, c.now), Auth: dial(t, f),
 		Pages: page.NewSealer(strings.Repeat("k", 32)), IDs: ids, Rand: rand.Reader, Now: c.now,
+		TellRoster: true,
 	})
 	return &rig{
 		publicServer: &publicServer{Service: s}, t: t, clock: c, auth: f, orgs: &orgServer{Service: s}, prefs: &preferencesServer{Service: s},

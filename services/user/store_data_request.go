@@ -235,6 +235,9 @@ var ownWipes = []string{
 func (s *Service) finishErasure(ctx context.Context, r dataRequest) error {
 	now := s.now()
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if err := s.tellLeaving(ctx, tx, r.UserID); err != nil {
+			return err
+		}
 		for _, sql := range ownWipes {
 			if _, err := tx.Exec(ctx, sql, pgx.NamedArgs{"user_id": r.UserID, "now": now}); err != nil {
 				return pg.Err(fmt.Errorf("erase a person: %w", err))

@@ -31,7 +31,7 @@ type Config struct {
 
 	AuthAddr         string          `desc:"gRPC address of auth"                                                    env:"AUTH_ADDR,required"`
 	AuditAddr        string          `desc:"gRPC address of audit"                                                   env:"AUDIT_ADDR,required"`
-	SubscriptionAddr string          `desc:"gRPC address of subscription, for archives and erasure; left out of them if empty" env:"SUBSCRIPTION_ADDR"`
+	SubscriptionAddr string          `desc:"gRPC address of subscription, for archives, erasure and who is in an organization; left out if empty" env:"SUBSCRIPTION_ADDR"`
 	PaymentAddr      string          `desc:"gRPC address of payment, for archives and erasure; left out of them if empty"      env:"PAYMENT_ADDR"`
 	DataSecret       string          `desc:"at least 32 characters; seals the keys of people's archives; PAGE_TOKEN_SECRET if empty" env:"DATA_KEY_SECRET" secret:"true"`
 	ErasureDelay     config.Duration `desc:"how long a person may think again before being forgotten"                        env:"ERASURE_DELAY" envDefault:"30d"`
@@ -64,6 +64,8 @@ type Service struct {
 	ids    *id.Maker
 	rand   io.Reader
 	now    func() time.Time
+
+	tellsRoster bool // whether subscription hears of memberships
 
 	people       map[string]personPeer // who holds something about people, by service
 	dataKey      []byte                // of the keys of people's archives
@@ -118,7 +120,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return err
 	}
 	s := New(Parts{
-		People: people, DataKey: key, ErasureDelay: c.ErasureDelay.Std(),
+		People: people, DataKey: key, ErasureDelay: c.ErasureDelay.Std(), TellRoster: c.SubscriptionAddr != "",
 
 		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Auth: auth, Pages: page.NewSealer(secret), IDs: p.IDs, Rand: p.Rand, Now: p.Now,
 	})
@@ -127,13 +129,19 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
-	if err := s.outbox.Metrics(p.Registry, db, "audit", "auth"); err != nil {
+	told := []string{"audit", "auth"}
+	if s.tellsRoster {
+		told = append(told, "subscription")
+		p.Go("tell-rosters", s.tellRosters)
+	}
+	if err := s.outbox.Metrics(p.Registry, db, told...); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	p.Go("data-requests", s.workRequests)
 	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
-	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(audit), p.Log))
-	p.Go("relay-auth", s.outbox.Relay(db, "auth", inboxClient(auth), p.Log))
+	for _, to := range told {
+		p.Go("relay-"+to, s.outbox.Relay(db, to, inboxClient(people[to]), p.Log))
+	}
 	return p.ServeGRPC(ctx, g)
 }
 
@@ -158,12 +166,13 @@ type Parts struct {
 	People       map[string]grpc.ClientConnInterface // services that hold something about people
 	DataKey      []byte                              // 32 bytes
 	ErasureDelay time.Duration                       // 30 days when zero
+	TellRoster   bool                                // whether subscription hears who is in an organization
 }
 
 // New makes the service on an open database and a connection to auth.
 func New(p Parts) *Service {
 	s := &Service{
-		people: map[string]personPeer{}, dataKey: p.DataKey, erasureDelay: p.ErasureDelay, dataBell: make(chan struct{}, 1),
+		tellsRoster: p.TellRoster, people: map[string]personPeer{}, dataKey: p.DataKey, erasureDelay: p.ErasureDelay, dataBell: make(chan struct{}, 1),
 		db: p.DB, outbox: p.Outbox, auth: newAuthPeer(p.Auth), pages: p.Pages, ids: p.IDs, rand: p.Rand, now: p.Now,
 	}
 	if s.erasureDelay == 0 {

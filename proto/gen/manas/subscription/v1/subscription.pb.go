@@ -2046,7 +2046,8 @@ type Entitlements struct {
 	Plan string `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Rises with each change; the token's ep is at least as new when it holds them.
 	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Earliest end of anything in it; absent when nothing ends.
+	// Until when it holds: the earliest end of anything in it or beginning of
+	// anything more; absent when nothing ends or begins.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	// Codes of boolean features.
 	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
@@ -2934,11 +2935,11 @@ type EntitlementChanged struct {
 	UserId []byte `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// Rises with each change; consumers ignore what is older than they know.
 	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Plan code.
+	// Plan code; none when it is over.
 	Plan string `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Codes of boolean features.
 	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
-	// Earliest end of anything in it.
+	// Until when it holds; another event comes then.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	// Limit for each quantity or metered feature; -1 is unlimited.
 	Limits        map[string]int64 `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`

@@ -133,6 +133,92 @@ func (x *GetMembershipResponse) GetPayerId() []byte {
 	return nil
 }
 
+// OrganizationMembershipChanged is the event of who is in an organization and
+// who pays for it: subscription gives members what the payer's plan has. Comes
+// for each member when somebody joins, leaves or pays from now on, and when the
+// organization is closed.
+type OrganizationMembershipChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	OrganizationId []byte `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// 16 bytes: the owner whose plan gives the seats.
+	PayerId []byte `protobuf:"bytes,2,opt,name=payer_id,json=payerId,proto3" json:"payer_id,omitempty"`
+	// 16 bytes: the member.
+	UserId []byte `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Whether that person is in it now.
+	Member bool `protobuf:"varint,4,opt,name=member,proto3" json:"member,omitempty"`
+	// Rises with each change of the organization's members; consumers ignore what
+	// is older than they know of that member.
+	Version       int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrganizationMembershipChanged) Reset() {
+	*x = OrganizationMembershipChanged{}
+	mi := &file_manas_user_v1_membership_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrganizationMembershipChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrganizationMembershipChanged) ProtoMessage() {}
+
+func (x *OrganizationMembershipChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_user_v1_membership_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrganizationMembershipChanged.ProtoReflect.Descriptor instead.
+func (*OrganizationMembershipChanged) Descriptor() ([]byte, []int) {
+	return file_manas_user_v1_membership_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OrganizationMembershipChanged) GetOrganizationId() []byte {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return nil
+}
+
+func (x *OrganizationMembershipChanged) GetPayerId() []byte {
+	if x != nil {
+		return x.PayerId
+	}
+	return nil
+}
+
+func (x *OrganizationMembershipChanged) GetUserId() []byte {
+	if x != nil {
+		return x.UserId
+	}
+	return nil
+}
+
+func (x *OrganizationMembershipChanged) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *OrganizationMembershipChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_manas_user_v1_membership_proto protoreflect.FileDescriptor
 
 const file_manas_user_v1_membership_proto_rawDesc = "" +
@@ -143,7 +229,13 @@ const file_manas_user_v1_membership_proto_rawDesc = "" +
 	"\auser_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\"F\n" +
 	"\x15GetMembershipResponse\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x19\n" +
-	"\bpayer_id\x18\x02 \x01(\fR\apayerId2\x88\x01\n" +
+	"\bpayer_id\x18\x02 \x01(\fR\apayerId\"\xae\x01\n" +
+	"\x1dOrganizationMembershipChanged\x12'\n" +
+	"\x0forganization_id\x18\x01 \x01(\fR\x0eorganizationId\x12\x19\n" +
+	"\bpayer_id\x18\x02 \x01(\fR\apayerId\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\fR\x06userId\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\bR\x06member\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversion2\x88\x01\n" +
 	"\x19MembershipInternalService\x12k\n" +
 	"\rGetMembership\x12#.manas.user.v1.GetMembershipRequest\x1a$.manas.user.v1.GetMembershipResponse\"\x0f\xc2\xcb\x18\v*\apayment \x01B=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
@@ -159,10 +251,11 @@ func file_manas_user_v1_membership_proto_rawDescGZIP() []byte {
 	return file_manas_user_v1_membership_proto_rawDescData
 }
 
-var file_manas_user_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_manas_user_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_manas_user_v1_membership_proto_goTypes = []any{
-	(*GetMembershipRequest)(nil),  // 0: manas.user.v1.GetMembershipRequest
-	(*GetMembershipResponse)(nil), // 1: manas.user.v1.GetMembershipResponse
+	(*GetMembershipRequest)(nil),          // 0: manas.user.v1.GetMembershipRequest
+	(*GetMembershipResponse)(nil),         // 1: manas.user.v1.GetMembershipResponse
+	(*OrganizationMembershipChanged)(nil), // 2: manas.user.v1.OrganizationMembershipChanged
 }
 var file_manas_user_v1_membership_proto_depIdxs = []int32{
 	0, // 0: manas.user.v1.MembershipInternalService.GetMembership:input_type -> manas.user.v1.GetMembershipRequest
@@ -185,7 +278,7 @@ func file_manas_user_v1_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_user_v1_membership_proto_rawDesc), len(file_manas_user_v1_membership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
