@@ -36,6 +36,9 @@ var forms = map[string]form{
 
 	"invitation": {Notice: true}, "terms_changed": {Notice: true}, "roles_changed": {Notice: true}, "impersonated": {Notice: true},
 	"export_ready": {Notice: true}, "erasure_scheduled": {Notice: true}, "erasure_cancelled": {Notice: true}, "erasure_done": {Notice: true},
+	"receipt": {Notice: true}, "credit_note": {Notice: true}, "payment_failed": {Notice: true}, "renewal_notice": {Notice: true},
+	"trial_started": {Notice: true}, "trial_ending": {Notice: true}, "grace_started": {Notice: true},
+	"subscription_expiring": {Notice: true}, "subscription_expired": {Notice: true},
 }
 
 type parsed struct {

@@ -47,9 +47,9 @@ func (s *Service) activate(ctx context.Context, tx txn, c capture, by actor) err
 
 // settle begins an order that is paid, or that costs nothing.
 func (s *Service) settle(ctx context.Context, tx txn, sub subscription, c capture, by actor) error {
-	real := s.now()
-	now := sub.at(real)
-	if err := s.closeCharge(ctx, tx, sub.ID, chargePaid, c.PaymentID, real); err != nil {
+	wall := s.now()
+	now := sub.at(wall)
+	if err := s.closeCharge(ctx, tx, sub.ID, chargePaid, c.PaymentID, wall); err != nil {
 		return err
 	}
 	if sub.State != pendingState {
@@ -60,7 +60,7 @@ func (s *Service) settle(ctx context.Context, tx txn, sub subscription, c captur
 	if err != nil && !errors.Is(err, errNone) {
 		return err
 	}
-	if hasLive && !sub.mayReplace(live, real) {
+	if hasLive && !sub.mayReplace(live, wall) {
 		// Two orders were paid; the better one stands.
 		if err := s.end(ctx, tx, &sub, cancelledState, "paid after "+live.PlanCode, now); err != nil {
 			return err
@@ -76,7 +76,7 @@ func (s *Service) settle(ctx context.Context, tx txn, sub subscription, c captur
 		return err
 	}
 	if hasLive {
-		if err := s.supersede(ctx, tx, live, sub, by, real); err != nil {
+		if err := s.supersede(ctx, tx, live, sub, by, wall); err != nil {
 			return err
 		}
 	}
@@ -88,8 +88,8 @@ func (s *Service) settle(ctx context.Context, tx txn, sub subscription, c captur
 
 // mayReplace reports whether a paid order takes the place of what is live: of
 // anything unpaid or ended, of a lower plan, and of the one it was credited for.
-func (s subscription) mayReplace(live subscription, real time.Time) bool {
-	if !live.paid() || live.ended(real) || live.State == trialingState {
+func (s subscription) mayReplace(live subscription, wall time.Time) bool {
+	if !live.paid() || live.ended(wall) || live.State == trialingState {
 		return true
 	}
 	if s.Replaces != nil {
@@ -137,7 +137,7 @@ func (s *Service) receipt(ctx context.Context, tx txn, sub subscription, inv inv
 	if inv.TotalMinor > 0 {
 		events = append(events, s.notice(inv.UserID, "receipt", map[string]string{
 			"detail": inv.Lines[0].Description + ": " + rupees(inv.Currency, inv.TotalMinor),
-			"date":   now.UTC().Format(time.RFC3339), "link": "/invoices/" + invoiceName(inv.ID),
+			"date":   s.when(now), "link": "/invoices/" + invoiceName(inv.ID),
 		}))
 	}
 	if err := s.outbox.Append(ctx, tx, events...); err != nil {
@@ -147,12 +147,12 @@ func (s *Service) receipt(ctx context.Context, tx txn, sub subscription, inv inv
 }
 
 // supersede ends what the user had until now.
-func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, who actor, real time.Time) error {
-	if err := s.pass(ctx, tx, &live, real); err != nil || !lifecycle.State(live.State).Live() {
+func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, who actor, wall time.Time) error {
+	if err := s.pass(ctx, tx, &live, wall); err != nil || !lifecycle.State(live.State).Live() {
 		return err
 	}
 	_, err := s.apply(ctx, tx, &live, step{
-		fact: lifecycle.Superseded, action: "subscription.superseded", reason: "superseded by " + by.PlanCode, by: who, now: live.at(real),
+		fact: lifecycle.Superseded, action: "subscription.superseded", reason: "superseded by " + by.PlanCode, by: who, now: live.at(wall),
 	})
 	return err
 }

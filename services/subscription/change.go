@@ -134,8 +134,8 @@ func (s *Service) wish(ctx context.Context, userID uuid.UUID, etag string, st st
 		if err != nil {
 			return err
 		}
-		real := s.now()
-		if err := s.pass(ctx, tx, &sub, real); err != nil {
+		wall := s.now()
+		if err := s.pass(ctx, tx, &sub, wall); err != nil {
 			return err
 		}
 		if etag != "" && etag != sub.etag() {
@@ -144,7 +144,7 @@ func (s *Service) wish(ctx context.Context, userID uuid.UUID, etag string, st st
 		if !sub.paid() {
 			return none
 		}
-		st.by, st.now = actorOf(ctx), sub.at(real)
+		st.by, st.now = actorOf(ctx), sub.at(wall)
 		return s.grantWish(ctx, tx, &sub, st, reason)
 	})
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Service) wish(ctx context.Context, userID uuid.UUID, etag string, st st
 
 // grantWish applies a wish under the user's lock.
 func (s *Service) grantWish(ctx context.Context, tx txn, sub *subscription, st step, reason string) error {
-	switch st.fact {
+	switch st.fact { //nolint:exhaustive // the rest needs no more
 	case lifecycle.CancelAtEnd, lifecycle.CancelNow:
 		sub.CancelledAt, sub.CancelReason = &st.now, reason
 	case lifecycle.Keep:
@@ -220,8 +220,8 @@ func (s *Service) startTrial(ctx context.Context, userID uuid.UUID, planCode str
 		if err := s.lockUser(ctx, tx, userID); err != nil {
 			return err
 		}
-		real := s.now()
-		now, err := s.clockTime(ctx, tx, clockID, real)
+		wall := s.now()
+		now, err := s.clockTime(ctx, tx, clockID, wall)
 		if err != nil {
 			return err
 		}
@@ -230,13 +230,13 @@ func (s *Service) startTrial(ctx context.Context, userID uuid.UUID, planCode str
 			return err
 		}
 		hasLive := err == nil
-		if hasLive && live.paid() && !live.ended(real) {
+		if hasLive && live.paid() && !live.ended(wall) {
 			return fail.New(fail.Conflict, "the plan %s is live already", live.PlanCode).With("currentPlan", live.PlanCode)
 		}
 		end := now.AddDate(0, 0, int(p.TrialDays))
 		sub = subscription{
 			ID: s.ids.New(), UserID: userID, State: pendingState, PlanCode: p.Code, PlanVersion: p.Version, Cycle: pr.Cycle,
-			PriceID: pr.ID, TestClockID: clockID, TrialEnd: &end, Version: 1, CreatedAt: real,
+			PriceID: pr.ID, TestClockID: clockID, TrialEnd: &end, Version: 1, CreatedAt: wall,
 		}
 		sub, err = s.begun(ctx, tx, sub, live, hasLive, now)
 		return err
@@ -281,7 +281,7 @@ func (s *Service) begun(ctx context.Context, tx txn, trial, live subscription, h
 	}
 	started := audit(ctx, "subscription.trial_started", by, sub, s.now(), change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
 	if err := s.outbox.Append(ctx, tx, started, s.notice(sub.UserID, "trial_started", map[string]string{
-		"detail": sub.PlanName, "date": sub.TrialEnd.UTC().Format(time.RFC3339), "link": "/subscription",
+		"detail": sub.PlanName, "date": s.when(*sub.TrialEnd), "link": "/subscription",
 	})); err != nil {
 		return sub, err
 	}

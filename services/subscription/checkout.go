@@ -153,12 +153,12 @@ func (s subscription) payable(orderID uuid.UUID, inv invoice) payable {
 // insertOrder writes a new order with its draft. One that costs nothing begins
 // at once.
 func (s *Service) insertOrder(ctx context.Context, tx txn, userID uuid.UUID, q quote, w wanted) (subscription, payable, error) {
-	real := s.now()
-	due, subID := real.Add(openFor), s.ids.New()
+	wall := s.now()
+	due, subID := wall.Add(openFor), s.ids.New()
 	sub := subscription{
 		ID: subID, UserID: userID, State: pendingState, PlanCode: q.Plan.Code, PlanVersion: q.Plan.Version, Cycle: q.Price.Cycle,
 		PriceID: q.Price.ID, TotalMinor: q.total(), TestClockID: w.ClockID, CouponCode: q.Coupon, Provider: w.Provider,
-		DueAt: &due, Version: 1, CreatedAt: real,
+		DueAt: &due, Version: 1, CreatedAt: wall,
 	}
 	if q.Live != nil {
 		sub.Replaces = &q.Live.ID
@@ -173,20 +173,20 @@ func (s *Service) insertOrder(ctx context.Context, tx txn, userID uuid.UUID, q q
 	if err != nil {
 		return sub, payable{}, err
 	}
-	if err := s.redeem(ctx, tx, sub, real); err != nil {
+	if err := s.redeem(ctx, tx, sub, wall); err != nil {
 		return sub, payable{}, err
 	}
-	inv := s.draft(userID, q, sub.at(real))
+	inv := s.draft(userID, q, sub.at(wall))
 	zero := 0
 	inv.SubscriptionID, inv.PeriodNo = &subID, &zero
 	if err := s.insertDraft(ctx, tx, inv); err != nil {
 		return sub, payable{}, err
 	}
-	if err := s.insertCharge(ctx, tx, charge{OrderID: subID, InvoiceID: inv.ID, AttemptNo: 1, CreatedAt: real}); err != nil {
+	if err := s.insertCharge(ctx, tx, charge{OrderID: subID, InvoiceID: inv.ID, AttemptNo: 1, CreatedAt: wall}); err != nil {
 		return sub, payable{}, err
 	}
 	by := actorOf(ctx)
-	if err := s.outbox.Append(ctx, tx, audit(ctx, "subscription.checkout_started", by, sub, real,
+	if err := s.outbox.Append(ctx, tx, audit(ctx, "subscription.checkout_started", by, sub, wall,
 		change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode}, change{"cycle", "", sub.Cycle},
 		change{"totalMinor", "", sub.TotalMinor})); err != nil {
 		return sub, payable{}, err

@@ -27,21 +27,21 @@ type testClock struct {
 
 // clockTime gives the time that a new order lives in: its test clock's, or the
 // real one.
-func (s *Service) clockTime(ctx context.Context, q querier, clockID *string, real time.Time) (time.Time, error) {
+func (s *Service) clockTime(ctx context.Context, q querier, clockID *string, wall time.Time) (time.Time, error) {
 	if clockID == nil {
-		return real, nil
+		return wall, nil
 	}
 	if !s.testClocks {
-		return real, fail.New(fail.InvalidArgument, "there are no test clocks here").Field("testClockId", "is not known")
+		return wall, fail.New(fail.InvalidArgument, "there are no test clocks here").Field("testClockId", "is not known")
 	}
 	c, err := s.testClock(ctx, q, *clockID)
 	switch {
 	case errors.Is(err, errNone):
-		return real, fail.New(fail.InvalidArgument, "there is no such test clock").Field("testClockId", "is not known")
+		return wall, fail.New(fail.InvalidArgument, "there is no such test clock").Field("testClockId", "is not known")
 	case err != nil:
-		return real, err
+		return wall, err
 	case c.Target != nil:
-		return real, fail.New(fail.Conflict, "the test clock is moving")
+		return wall, fail.New(fail.Conflict, "the test clock is moving")
 	}
 	return c.FrozenAt, nil
 }

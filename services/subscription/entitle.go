@@ -35,11 +35,11 @@ type entitlements struct {
 }
 
 // at is the time the set lives in.
-func (e entitlements) at(real time.Time) time.Time {
+func (e entitlements) at(wall time.Time) time.Time {
 	if e.ClockAt != nil {
 		return *e.ClockAt
 	}
-	return real
+	return wall
 }
 
 // planOver reports whether the plan is worth nothing any more, whether or not

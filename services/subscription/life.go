@@ -100,11 +100,11 @@ var timeActions = map[lifecycle.State]string{
 
 // pass lets time do what it has made due, turn by turn and each at its own
 // instant, and reports whether anything was.
-func (s *Service) pass(ctx context.Context, tx txn, sub *subscription, real time.Time) error {
+func (s *Service) pass(ctx context.Context, tx txn, sub *subscription, wall time.Time) error {
 	by := serviceActor(schema)
 	for sub.State != pendingState {
 		at := lifecycle.Due(sub.life())
-		if at.IsZero() || sub.at(real).Before(at) {
+		if at.IsZero() || sub.at(wall).Before(at) {
 			return nil
 		}
 		after, _, _ := lifecycle.Next(sub.life(), lifecycle.Tick, at)

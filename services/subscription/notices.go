@@ -4,12 +4,6 @@ import (
 	"context"
 	"strconv"
 	"time"
-
-	"github.com/google/uuid"
-
-	"github.com/manas360/platform/pkg/id"
-	"github.com/manas360/platform/pkg/outbox"
-	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 )
 
 const day = 24 * time.Hour
@@ -66,16 +60,17 @@ func (s *Service) noticeDue(ctx context.Context, tx txn, sub *subscription, now 
 		return true, nil
 	}
 	return true, s.outbox.Append(ctx, tx, s.notice(sub.UserID, template, map[string]string{
-		"detail": offerWords(*sub), "date": ends.UTC().Format(time.RFC3339), "link": "/subscription",
+		"detail": offerWords(*sub), "date": s.when(ends), "link": "/subscription",
 	}))
 }
 
 // noticeTurn tells what time has done.
 func (s *Service) noticeTurn(ctx context.Context, tx txn, sub subscription) error {
-	template, params := "", map[string]string{"detail": sub.PlanName, "link": "/subscription"}
+	var template string
+	params := map[string]string{"detail": sub.PlanName, "link": "/subscription"}
 	switch sub.State {
 	case "GRACE":
-		template, params["date"] = "grace_started", deref(sub.UnpaidUntil).UTC().Format(time.RFC3339)
+		template, params["date"] = "grace_started", s.when(deref(sub.UnpaidUntil))
 	case expiredState, cancelledState:
 		template = "subscription_expired"
 	default:
@@ -84,13 +79,8 @@ func (s *Service) noticeTurn(ctx context.Context, tx txn, sub subscription) erro
 	return s.outbox.Append(ctx, tx, s.notice(sub.UserID, template, params))
 }
 
-// notice asks auth, who alone knows addresses, to write to a user.
-func (s *Service) notice(userID uuid.UUID, template string, params map[string]string) outbox.Event {
-	return outbox.Event{
-		Key: id.Format("usr", userID), Destinations: []string{"auth"}, OccurredAt: s.now(),
-		Payload: &authv1.NoticeRequested{UserId: userID[:], Template: template, Params: params},
-	}
-}
+// when writes a time for a person, by the clock of India.
+func (s *Service) when(t time.Time) string { return t.In(s.zone).Format("2006-01-02 15:04") + " IST" }
 
 // offerWords is a plan and its price, as "Premium, one month: ₹1,499.00".
 func offerWords(sub subscription) string {

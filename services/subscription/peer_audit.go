@@ -70,7 +70,7 @@ func auditBilling(ctx context.Context, userID uuid.UUID, old, p billingProfile, 
 	e := audit(ctx, "billing_profile.changed", actorOf(ctx), subscription{UserID: userID}, now,
 		change{"state", old.State, p.State}, change{"country", old.Country, p.Country}, change{"version", old.Version, p.Version})
 	if ev, ok := e.Payload.(*auditv1.Event); ok {
-		ev.Targets = ev.Targets[1:]
+		ev.Targets = ev.GetTargets()[1:]
 	}
 	return e
 }

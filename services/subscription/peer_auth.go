@@ -8,6 +8,7 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
 
@@ -30,4 +31,12 @@ func stamp(t *time.Time) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(*t)
+}
+
+// notice asks auth, who alone knows addresses, to write to a user.
+func (s *Service) notice(userID uuid.UUID, template string, params map[string]string) outbox.Event {
+	return outbox.Event{
+		Key: id.Format("usr", userID), Destinations: []string{"auth"}, OccurredAt: s.now(),
+		Payload: &authv1.NoticeRequested{UserId: userID[:], Template: template, Params: params},
+	}
 }

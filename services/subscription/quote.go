@@ -81,18 +81,18 @@ func (q quote) agreed(hash string) error {
 // quote works out an order of a price by a user. Errors name the field that is
 // wrong; CONFLICT when the user's plan leaves nothing to order.
 func (s *Service) quote(ctx context.Context, q querier, userID uuid.UUID, p plan, pr price, w wanted) (quote, error) {
-	out, real := quote{Plan: p, Price: pr, Kind: asPurchase}, s.now()
+	out, wall := quote{Plan: p, Price: pr, Kind: asPurchase}, s.now()
 	live, err := s.live(ctx, q, userID)
 	if err != nil && !errors.Is(err, errNone) {
 		return out, err
 	}
-	now, err2 := s.clockTime(ctx, q, w.ClockID, real)
+	now, err2 := s.clockTime(ctx, q, w.ClockID, wall)
 	if err2 != nil {
 		return out, err2
 	}
-	if err == nil && live.paid() && !live.ended(real) {
-		live = live.shown(real)
-		now = live.at(real)
+	if err == nil && live.paid() && !live.ended(wall) {
+		live = live.shown(wall)
+		now = live.at(wall)
 		if out.Kind, err = direction(live, p, pr, now); err != nil {
 			return out, err
 		}

@@ -101,14 +101,14 @@ func (s *Service) renew(ctx context.Context, tx txn, ch charge, c capture, by ac
 	if ch, err = s.chargeOf(ctx, tx, ch.OrderID); err != nil || ch.State == chargePaid { // now that the user is locked
 		return err
 	}
-	real := s.now()
-	if err := s.closeCharge(ctx, tx, ch.OrderID, chargePaid, c.PaymentID, real); err != nil {
+	wall := s.now()
+	if err := s.closeCharge(ctx, tx, ch.OrderID, chargePaid, c.PaymentID, wall); err != nil {
 		return err
 	}
-	if err := s.pass(ctx, tx, &sub, real); err != nil {
+	if err := s.pass(ctx, tx, &sub, wall); err != nil {
 		return err
 	}
-	now := sub.at(real)
+	now := sub.at(wall)
 	if inv.State != draftState || !lifecycle.State(sub.State).Live() { // it has ended, or another attempt paid
 		return s.late(ctx, tx, sub, c.PaymentID, by, now)
 	}
@@ -127,7 +127,7 @@ func (s *Service) renew(ctx context.Context, tx txn, ch charge, c capture, by ac
 	}); err != nil {
 		return err
 	}
-	if err := s.pass(ctx, tx, &sub, real); err != nil { // it may be over as well
+	if err := s.pass(ctx, tx, &sub, wall); err != nil { // it may be over as well
 		return err
 	}
 	return s.receipt(ctx, tx, sub, inv, c, by, now)

@@ -74,8 +74,10 @@ func packQuote(q quote) (*subscriptionv1.Preview, error) {
 		minor int64
 		kind  subscriptionv1.Preview_Line_Kind
 	}{
-		{"CGST", q.Tax.CGST, subscriptionv1.Preview_Line_TAX}, {"SGST", q.Tax.SGST, subscriptionv1.Preview_Line_TAX},
-		{"IGST", q.Tax.IGST, subscriptionv1.Preview_Line_TAX}, {"Round-off", q.Tax.RoundOff, subscriptionv1.Preview_Line_ROUND_OFF},
+		{"CGST", q.Tax.CGST, subscriptionv1.Preview_Line_TAX},
+		{"SGST", q.Tax.SGST, subscriptionv1.Preview_Line_TAX},
+		{"IGST", q.Tax.IGST, subscriptionv1.Preview_Line_TAX},
+		{"Round-off", q.Tax.RoundOff, subscriptionv1.Preview_Line_ROUND_OFF},
 	} {
 		if t.minor != 0 {
 			add(t.what, t.minor, t.kind)

@@ -73,11 +73,11 @@ type subscription struct {
 func (s subscription) etag() string { return strconv.Quote(strconv.FormatInt(s.Version, 10)) }
 
 // at is the time the subscription lives in.
-func (s subscription) at(real time.Time) time.Time {
+func (s subscription) at(wall time.Time) time.Time {
 	if s.ClockAt != nil {
 		return *s.ClockAt
 	}
-	return real
+	return wall
 }
 
 // ended reports whether nothing is left of it, whether or not the sweeper has

@@ -96,12 +96,12 @@ func (s *Service) sweepOne(ctx context.Context, subID uuid.UUID) error {
 // sweepLive lets time do its work on a subscription, and tells its user of what
 // is coming. What has nothing due any more is asleep until its next instant.
 func (s *Service) sweepLive(ctx context.Context, tx txn, sub subscription) error {
-	real := s.now()
+	wall := s.now()
 	was := sub.Version
-	if err := s.pass(ctx, tx, &sub, real); err != nil {
+	if err := s.pass(ctx, tx, &sub, wall); err != nil {
 		return err
 	}
-	told, err := s.noticeDue(ctx, tx, &sub, sub.at(real))
+	told, err := s.noticeDue(ctx, tx, &sub, sub.at(wall))
 	if err != nil {
 		return err
 	}

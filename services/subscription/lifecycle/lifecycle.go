@@ -101,7 +101,7 @@ func Next(s Subscription, f Fact, now time.Time) (after Subscription, effects []
 		}
 		return s, nil, true
 	case Renewal:
-		return renewed(s, now)
+		return renewed(s)
 	case Declined:
 		return declined(s, now), nil, true
 	case MandateLost:
@@ -147,7 +147,7 @@ func wish(s Subscription, f Fact, now time.Time) (Subscription, []Effect, bool) 
 
 // renewed takes money for another period, of which the caller has put the end
 // into PaidUntil.
-func renewed(s Subscription, now time.Time) (Subscription, []Effect, bool) {
+func renewed(s Subscription) (Subscription, []Effect, bool) {
 	s.Declined = false
 	switch s.State {
 	case Active: // it begins when the running one is over
@@ -165,7 +165,7 @@ func renewed(s Subscription, now time.Time) (Subscription, []Effect, bool) {
 }
 
 func declined(s Subscription, now time.Time) Subscription {
-	switch s.State {
+	switch s.State { //nolint:exhaustive // nothing else waits for that money
 	case Active:
 		s.Declined = true
 	case PastDue:

@@ -26,7 +26,7 @@ var (
 // of is a subscription of a state in the middle of its period.
 func of(state State) Subscription {
 	s := Subscription{State: state, Ends: end, PaidUntil: end}
-	switch state {
+	switch state { //nolint:exhaustive // the rest has nothing more
 	case PastDue, Grace:
 		s.AutoRenew, s.UnpaidUntil = true, end.Add(72*time.Hour)
 	case Paused:

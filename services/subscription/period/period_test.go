@@ -27,6 +27,7 @@ func at(t *testing.T, text string) time.Time {
 	return v
 }
 
+// Counted from the anchor, on the wall clock of one zone. money.md B2, B3, B13
 func TestStartGolden(t *testing.T) {
 	for _, tt := range []struct {
 		name, zone, anchor string
