@@ -156,3 +156,34 @@ func (p *person) order(path string, b body) *order {
 	}
 	return p.ordered(co)
 }
+
+// A subscription that renews by itself has a mandate at the bank; cancelling it
+// ends the mandate.
+func TestMandateOfASubscription(t *testing.T) {
+	p := join(t)
+	p.fresh(400, "INVALID_ARGUMENT", "POST", "/subscriptions/checkout", body{"planCode": "enterprise", "cycle": "YEARLY", "autoRenew": true})
+	o := p.order("/subscriptions/checkout", body{"planCode": "premium", "cycle": "MONTHLY", "autoRenew": true})
+	o.complete("SUCCESS")
+	o.paid()
+	eventually(t, patience, "it renews by itself", func() (bool, string) {
+		a := p.do(send(p, "GET", "/subscriptions/current", nil))
+		if a.Str("code") == "TOKEN_STALE" {
+			p.renew()
+		}
+		return a.Dig("autoRenew") == true && a.Str("planCode") == "premium", string(a.Raw)
+	})
+	state := func() string {
+		list := p.get("/mandates").List("mandates")
+		if len(list) != 1 {
+			t.Fatalf("mandates = %v", list)
+		}
+		s, _ := list[0]["state"].(string)
+		return s
+	}
+	if s := state(); s != "ACTIVE" {
+		t.Errorf("the mandate is %s", s)
+	}
+	p.fresh(200, "", "POST", "/subscriptions/cancel", body{"atPeriodEnd": true})
+	eventually(t, patience, "the mandate ends", func() (bool, string) { s := state(); return s == "CANCELLED" || s == "REVOKED", s })
+	p.plan("premium") // what is paid stays
+}

@@ -42,7 +42,9 @@ ALTER TABLE subscription.subscription
     ADD COLUMN unpaid_until         timestamptz,
     ADD COLUMN paused_until         timestamptz,
     ADD COLUMN banked_us            bigint NOT NULL DEFAULT 0 CHECK (banked_us >= 0), -- paid microseconds that a pause keeps
-    ADD COLUMN mandate_id           uuid,
+    ADD COLUMN mandate_id           uuid, -- once it can be debited
+    ADD COLUMN wants_renewal        boolean NOT NULL DEFAULT false, -- ordered with a mandate
+    ADD COLUMN charge_step          int NOT NULL DEFAULT 0 CHECK (charge_step BETWEEN 0 AND 2), -- next period: not charged, placed, sent
     ADD COLUMN cancelled_at         timestamptz,
     ADD COLUMN cancel_reason        text NOT NULL DEFAULT '' CHECK (length(cancel_reason) <= 500),
     ADD COLUMN pending_price_id     uuid REFERENCES subscription.price,
@@ -165,7 +167,7 @@ DROP TABLE subscription.trial;
 ALTER TABLE subscription.subscription
     DROP CONSTRAINT subscription_clock,
     DROP COLUMN provider, DROP COLUMN noticed, DROP COLUMN coupon_code, DROP COLUMN replaces, DROP COLUMN pending_plan_version, DROP COLUMN pending_price_id,
-    DROP COLUMN cancel_reason, DROP COLUMN cancelled_at, DROP COLUMN mandate_id, DROP COLUMN banked_us, DROP COLUMN paused_until,
+    DROP COLUMN cancel_reason, DROP COLUMN cancelled_at, DROP COLUMN charge_step, DROP COLUMN wants_renewal, DROP COLUMN mandate_id, DROP COLUMN banked_us, DROP COLUMN paused_until,
     DROP COLUMN unpaid_until, DROP COLUMN declined, DROP COLUMN anchor_no, DROP COLUMN period_no, DROP COLUMN paid_until;
 DROP TABLE subscription.coupon;
 DROP TABLE subscription.test_clock;

@@ -159,6 +159,9 @@ func (s *Service) grantWish(ctx context.Context, tx txn, sub *subscription, st s
 	switch st.fact { //nolint:exhaustive // the rest needs no more
 	case lifecycle.CancelAtEnd, lifecycle.CancelNow:
 		sub.CancelledAt, sub.CancelReason = &st.now, reason
+		if err := s.stopRenewal(ctx, tx, sub, st.now); err != nil {
+			return err
+		}
 	case lifecycle.Keep:
 		if sub.State == pausedState {
 			st.fact, st.action = lifecycle.Resume, "subscription.resumed"

@@ -20,6 +20,7 @@ type wanted struct {
 	PlanCode, Cycle, Provider, Coupon string
 	PreviewHash                       string
 	ClockID                           *string
+	AutoRenew                         bool
 }
 
 // order is a subscription on sale and where to pay for it.
@@ -50,7 +51,8 @@ type payable struct {
 	Cycle       string
 	Currency    string
 	Tax         gst.Split
-	Zero        bool // nothing is to be paid: it is settled already
+	Zero        bool  // nothing is to be paid: it is settled already
+	MaxMinor    int64 // the most that a renewal may take; 0 without a mandate
 }
 
 // checkout orders a plan and opens its payment. The order is committed before
@@ -66,6 +68,9 @@ func (s *Service) checkout(ctx context.Context, userID uuid.UUID, w wanted) (ord
 	if err != nil {
 		return order{}, err
 	}
+	if err := renewable(pr, w); err != nil {
+		return order{}, err
+	}
 	// Twice, because the order found may be one whose payment has failed and
 	// whose event is still on its way.
 	for range 2 {
@@ -76,7 +81,7 @@ func (s *Service) checkout(ctx context.Context, userID uuid.UUID, w wanted) (ord
 		if pay.Zero {
 			return order{subscription: sub}, nil
 		}
-		opened, err := s.payment.open(ctx, pay, w.Provider)
+		opened, err := s.openPayment(ctx, pay, w.Provider)
 		if err != nil {
 			return order{}, err
 		}
@@ -142,7 +147,7 @@ func (s *Service) again(ctx context.Context, tx txn, sub subscription, w wanted)
 	if errors.Is(err, errNone) {
 		inv, err = s.bill(sub, s.now()), nil
 	}
-	return sub.payable(sub.ID, inv), err
+	return s.withMandate(sub, sub.payable(sub.ID, inv)), err
 }
 
 // payable is what an order's draft asks payment for.
@@ -157,7 +162,7 @@ func (s *Service) insertOrder(ctx context.Context, tx txn, userID uuid.UUID, q q
 	due, subID := wall.Add(openFor), s.ids.New()
 	sub := subscription{
 		ID: subID, UserID: userID, State: pendingState, PlanCode: q.Plan.Code, PlanVersion: q.Plan.Version, Cycle: q.Price.Cycle,
-		PriceID: q.Price.ID, TotalMinor: q.total(), TestClockID: w.ClockID, CouponCode: q.Coupon, Provider: w.Provider,
+		PriceID: q.Price.ID, TotalMinor: q.total(), TestClockID: w.ClockID, CouponCode: q.Coupon, Provider: w.Provider, WantsRenewal: w.AutoRenew,
 		DueAt: &due, Version: 1, CreatedAt: wall,
 	}
 	if q.Live != nil {
@@ -191,7 +196,7 @@ func (s *Service) insertOrder(ctx context.Context, tx txn, userID uuid.UUID, q q
 		change{"totalMinor", "", sub.TotalMinor})); err != nil {
 		return sub, payable{}, err
 	}
-	pay := sub.payable(subID, inv)
+	pay := s.withMandate(sub, sub.payable(subID, inv))
 	if q.total() > 0 {
 		return sub, pay, nil
 	}

@@ -41,7 +41,7 @@ func (s *Service) apply(ctx context.Context, tx txn, sub *subscription, st step)
 	if slices.Contains(effects, lifecycle.Advance) && before.State != pendingState {
 		s.advance(sub, before)
 	}
-	if !after.State.Live() {
+	if !after.State.Live() && after.State != lifecycle.Pending {
 		sub.PendingPlanCode, sub.PendingPlanVersion, sub.PendingPriceID = nil, nil, nil
 		if err := s.voidDrafts(ctx, tx, sub.ID, st.now); err != nil {
 			return true, err
@@ -84,7 +84,7 @@ func (s *Service) record(ctx context.Context, sub, before subscription, st step)
 // advance begins the paid period that follows; a pending change comes with it.
 func (s *Service) advance(sub *subscription, before subscription) {
 	sub.PeriodNo++
-	sub.CurrentPeriodStart, sub.Noticed = before.CurrentPeriodEnd, 0
+	sub.CurrentPeriodStart, sub.Noticed, sub.ChargeStep = before.CurrentPeriodEnd, 0, notCharged
 	if sub.PendingPriceID == nil {
 		return
 	}
@@ -154,8 +154,13 @@ func (s *Service) nextEnd(sub subscription, k, n int) (time.Time, error) {
 func (s *Service) dueOf(sub subscription) *time.Time {
 	life := sub.life()
 	due := lifecycle.Due(life)
-	if at := nextNotice(sub); !at.IsZero() && (due.IsZero() || at.Before(due)) {
-		due = at
+	for _, at := range []time.Time{nextNotice(sub), nextCharge(sub)} {
+		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
+			due = at
+		}
+	}
+	if sub.mandateOver() {
+		due = s.now()
 	}
 	return ref(due)
 }

@@ -44,22 +44,22 @@ func nextNotice(sub subscription) time.Time {
 }
 
 // noticeDue tells what has become due, the latest only: after an outage nobody
-// is told three times. Reports whether the row has changed.
-func (s *Service) noticeDue(ctx context.Context, tx txn, sub *subscription, now time.Time) (bool, error) {
+// is told three times.
+func (s *Service) noticeDue(ctx context.Context, tx txn, sub *subscription, now time.Time) error {
 	template, ahead := noticesOf(*sub)
 	ends, told := sub.life().Ends, sub.Noticed
 	for sub.Noticed < len(ahead) && !now.Before(ends.Add(-ahead[sub.Noticed])) {
 		sub.Noticed++
 	}
 	if sub.Noticed == told {
-		return false, nil
+		return nil
 	}
 	// A period shorter than a notice is long begins with it already due; who has
 	// just paid need not hear of the end.
 	if sub.Noticed < len(ahead) && ends.Sub(deref(sub.CurrentPeriodStart)) <= ahead[sub.Noticed-1] {
-		return true, nil
+		return nil
 	}
-	return true, s.outbox.Append(ctx, tx, s.notice(sub.UserID, template, map[string]string{
+	return s.outbox.Append(ctx, tx, s.notice(sub.UserID, template, map[string]string{
 		"detail": offerWords(*sub), "date": s.when(ends), "link": "/subscription",
 	}))
 }

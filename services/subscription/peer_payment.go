@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
@@ -20,11 +21,49 @@ const defaultProvider = "phonepe"
 
 // paymentPeer is what subscription asks of payment.
 type paymentPeer struct {
-	client paymentv1.PaymentInternalServiceClient
+	client   paymentv1.PaymentInternalServiceClient
+	mandates paymentv1.MandateInternalServiceClient
 }
 
 func newPaymentPeer(conn grpc.ClientConnInterface) paymentPeer {
-	return paymentPeer{client: paymentv1.NewPaymentInternalServiceClient(conn)}
+	return paymentPeer{client: paymentv1.NewPaymentInternalServiceClient(conn), mandates: paymentv1.NewMandateInternalServiceClient(conn)}
+}
+
+// setUp opens the payment of an order by which the customer consents to its
+// renewals. Safe to repeat, as open is.
+func (p paymentPeer) setUp(ctx context.Context, o payable) (payment, error) {
+	r, err := p.mandates.SetUpMandate(ctx, &paymentv1.SetUpMandateRequest{
+		RequestId: o.OrderID[:], UserId: o.UserID[:], ProductCode: o.ProductCode, Provider: defaultProvider,
+		Amount: &typev1.Money{CurrencyCode: o.Currency, AmountMinor: o.Tax.Total()}, Tax: packTax(o.Tax),
+		MaxAmount: &typev1.Money{CurrencyCode: o.Currency, AmountMinor: o.MaxMinor}, AmountType: paymentv1.Mandate_VARIABLE,
+		Frequency: paymentv1.Mandate_Frequency(paymentv1.Mandate_Frequency_value[o.Cycle]),
+	})
+	if err != nil {
+		return payment{}, fmt.Errorf("set up the mandate of order %s: %w", o.OrderID, fail.FromError(err))
+	}
+	return unpackPayment(r.GetPayment())
+}
+
+// debit promises one debit of a mandate, of which the customer is told now. Safe
+// to repeat.
+func (p paymentPeer) debit(ctx context.Context, mandateID uuid.UUID, o payable, now time.Time) (payment, error) {
+	r, err := p.mandates.ScheduleDebit(ctx, &paymentv1.ScheduleDebitRequest{
+		MandateId: mandateID[:], RequestId: o.OrderID[:], ProductCode: o.ProductCode, DueAt: timestamppb.New(now),
+		Amount: &typev1.Money{CurrencyCode: o.Currency, AmountMinor: o.Tax.Total()}, Tax: packTax(o.Tax),
+	})
+	if err != nil {
+		return payment{}, fmt.Errorf("schedule the debit of order %s: %w", o.OrderID, fail.FromError(err))
+	}
+	return unpackPayment(r.GetPayment())
+}
+
+// endMandate ends a mandate. One that is not there has ended.
+func (p paymentPeer) endMandate(ctx context.Context, mandateID uuid.UUID) error {
+	_, err := p.mandates.EndMandate(ctx, &paymentv1.EndMandateRequest{MandateId: mandateID[:]})
+	if err == nil || fail.Is(fail.FromError(err), fail.NotFound) {
+		return nil
+	}
+	return fmt.Errorf("end mandate %s: %w", mandateID, fail.FromError(err))
 }
 
 // open opens the payment of an order, or finds the one there is. Safe to

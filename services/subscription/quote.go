@@ -178,7 +178,7 @@ func direction(live subscription, p plan, pr price, now time.Time) (string, erro
 	case p.Tier > live.Tier:
 		return asUpgrade, nil
 	case p.Code == live.PlanCode && pr.Cycle == live.Cycle:
-		if live.AutoRenew || !live.life().PaidUntil.Equal(*live.CurrentPeriodEnd) || live.CancelAtPeriodEnd ||
+		if live.AutoRenew && !live.Declined || !live.life().PaidUntil.Equal(*live.CurrentPeriodEnd) || live.CancelAtPeriodEnd ||
 			live.State == activeState && now.Before(live.CurrentPeriodEnd.Add(-renewAhead)) {
 			return "", taken
 		}

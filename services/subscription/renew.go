@@ -109,7 +109,7 @@ func (s *Service) renew(ctx context.Context, tx txn, ch charge, c capture, by ac
 		return err
 	}
 	now := sub.at(wall)
-	if inv.State != draftState || !lifecycle.State(sub.State).Live() { // it has ended, or another attempt paid
+	if inv.State != draftState || !lifecycle.State(sub.State).Live() { // it has ended, is not wanted, or another attempt paid
 		return s.late(ctx, tx, sub, c.PaymentID, by, now)
 	}
 	start := sub.life().PaidUntil
@@ -120,7 +120,7 @@ func (s *Service) renew(ctx context.Context, tx txn, ch charge, c capture, by ac
 	if err := s.insertPeriod(ctx, tx, sub.ID, *inv.PeriodNo, start, &end, &inv.ID); err != nil {
 		return err
 	}
-	sub.PaymentID, sub.PaidUntil = &c.PaymentID, &end
+	sub.PaymentID, sub.PaidUntil, sub.ChargeStep = &c.PaymentID, &end, notCharged
 	if _, err := s.apply(ctx, tx, &sub, step{
 		fact: lifecycle.Renewal, action: "subscription.renewed", reason: "renewed", by: by, now: now, paid: c.PaymentID,
 		also: []change{{"paidUntil", "", end}},
@@ -139,7 +139,7 @@ func (s *Service) declineCharge(ctx context.Context, tx txn, orderID, paymentID 
 	if err != nil {
 		return err
 	}
-	_, sub, err := s.charged(ctx, tx, ch)
+	inv, sub, err := s.charged(ctx, tx, ch)
 	if err != nil {
 		return err
 	}
@@ -149,6 +149,9 @@ func (s *Service) declineCharge(ctx context.Context, tx txn, orderID, paymentID 
 	now := s.now()
 	if err := s.closeCharge(ctx, tx, orderID, chargeFailed, paymentID, now); err != nil {
 		return err
+	}
+	if inv.State != draftState { // nobody waits for it any more
+		return nil
 	}
 	if err := s.outbox.Append(ctx, tx, s.notice(sub.UserID, "payment_failed", map[string]string{
 		"detail": offerWords(sub), "link": "/subscription",

@@ -134,7 +134,7 @@ func (s *publicServer) Checkout(ctx context.Context, r *subscriptionv1.CheckoutR
 	}
 	o, err := s.checkout(ctx, caller.UserID, wanted{
 		PlanCode: r.GetPlanCode(), Cycle: cycleOf(r.GetCycle()), Provider: r.GetProvider(), Coupon: r.GetCouponCode(),
-		PreviewHash: r.GetPreviewHash(), ClockID: r.TestClockId,
+		PreviewHash: r.GetPreviewHash(), ClockID: r.TestClockId, AutoRenew: r.GetAutoRenew(),
 	})
 	if err != nil {
 		return nil, err

@@ -44,15 +44,33 @@ func (s *Service) handlers() map[string]outbox.Handler {
 	return map[string]outbox.Handler{
 		"manas.auth.v1.AccountActivated":       {Source: "auth", Apply: s.onActivated, After: wake},
 		"manas.payment.v1.PaymentStateChanged": {Source: "payment", Apply: s.onPayment, After: wake},
-		"manas.payment.v1.MandateStateChanged": {Source: "payment", Apply: unheeded},
+		"manas.payment.v1.MandateStateChanged": {Source: "payment", Apply: s.onMandateState, After: wake},
 
 		"manas.user.v1.OrganizationMembershipChanged": {Source: "user", Apply: s.onMembership, After: s.afterMembership},
 	}
 }
 
-// unheeded takes an event that changes nothing here yet; refused, it would be
-// kept as dead.
-func unheeded(context.Context, txn, *eventv1.Event) error { return nil }
+func (s *Service) onMandateState(ctx context.Context, tx txn, ev *eventv1.Event) error {
+	ctx = rpc.WithRequestID(ctx, ev.GetRequestId())
+	m := &paymentv1.MandateStateChanged{}
+	if err := outbox.Payload(ev, m); err != nil {
+		return err
+	}
+	orderID, errOrder := uuid.FromBytes(m.GetRequestId())
+	mandateID, errMandate := uuid.FromBytes(m.GetMandateId())
+	if errOrder != nil || errMandate != nil {
+		return fail.New(fail.InvalidArgument, "an id of the event is malformed")
+	}
+	by := serviceActor("payment")
+	switch m.GetState() {
+	case paymentv1.Mandate_ACTIVE:
+		return s.onMandate(ctx, tx, orderID, mandateID, true, by)
+	case paymentv1.Mandate_PAUSED, paymentv1.Mandate_REVOKED, paymentv1.Mandate_CANCELLED, paymentv1.Mandate_EXPIRED, paymentv1.Mandate_FAILED:
+		return s.onMandate(ctx, tx, orderID, mandateID, false, by)
+	default:
+		return nil
+	}
+}
 
 func (s *Service) onActivated(ctx context.Context, tx txn, ev *eventv1.Event) error {
 	ctx = rpc.WithRequestID(ctx, ev.GetRequestId()) // of the act behind it, not of its delivery

@@ -64,9 +64,11 @@ type stand struct {
 	kept    subscriptionv1.PurchaseServiceClient
 	edge    subscriptionv1.UsageInternalServiceClient
 	gateway *grpc.ClientConn
-	holds   subscriptionv1.ReservationServiceClient
-	user    eventv1.EventInboxServiceClient
-	grants  subscriptionv1.EntitlementInternalServiceClient
+
+	mandates *fakeMandates
+	holds    subscriptionv1.ReservationServiceClient
+	user     eventv1.EventInboxServiceClient
+	grants   subscriptionv1.EntitlementInternalServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -80,6 +82,8 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	paymentv1.RegisterPaymentInternalServiceServer(pay, money)
+	mandates := &fakeMandates{fakePayment: money}
+	paymentv1.RegisterMandateInternalServiceServer(pay, mandates)
 
 	ids := id.NewMaker(c.now, rand.Reader)
 	s, err := New(Parts{
@@ -98,7 +102,7 @@ func newStand(t *testing.T) *stand {
 	as := func(name string) *grpc.ClientConn { return rpctest.Dial(t, name, "subscription", addr) }
 	edge := as("gateway")
 	return &stand{
-		gateway: edge,
+		gateway: edge, mandates: mandates,
 		Service: s, clock: c, money: money,
 		public:  subscriptionv1.NewSubscriptionServiceClient(edge),
 		admin:   subscriptionv1.NewSubscriptionInternalServiceClient(as("admin")),

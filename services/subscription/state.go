@@ -51,7 +51,9 @@ type subscription struct {
 	TestClockID        *string
 	ClockAt            *time.Time // what its test clock shows
 	PaymentID          *uuid.UUID
-	MandateID          *uuid.UUID
+	MandateID          *uuid.UUID // once it can be debited
+	WantsRenewal       bool       // ordered with a mandate
+	ChargeStep         int        // of the period after the paid ones
 	Replaces           *uuid.UUID // whose unused time it was credited
 	CouponCode         *string
 	Noticed            int

@@ -11,7 +11,7 @@ const subscriptionRows = `
 SELECT s.id, s.user_id, s.state, s.plan_code, s.plan_version, s.cycle, s.price_id, s.total_minor, s.anchor, s.anchor_no, s.anchor_zone,
        s.period_no, s.current_period_start, s.current_period_end, s.paid_until, s.declined, s.unpaid_until, s.paused_until, s.banked_us,
        s.trial_end, s.cancel_at_period_end, s.cancelled_at, s.cancel_reason, s.pending_plan_code, s.pending_plan_version, s.pending_price_id,
-       s.auto_renew, s.test_clock_id, c.frozen_at AS clock_at, s.payment_id, s.mandate_id, s.replaces, s.coupon_code, s.noticed, s.provider,
+       s.auto_renew, s.test_clock_id, c.frozen_at AS clock_at, s.payment_id, s.mandate_id, s.wants_renewal, s.charge_step, s.replaces, s.coupon_code, s.noticed, s.provider,
        s.due_at, s.version, s.created_at,
        p.name AS plan_name, p.tier,
        r.currency, r.amount_minor, r.tax_mode, r.tax_category, r.sac_code
@@ -64,9 +64,9 @@ func (s *Service) countHistory(ctx context.Context, userID uuid.UUID) (int32, er
 const insertSubscription = `
 INSERT INTO subscription.subscription
        (id, user_id, state, plan_code, plan_version, cycle, price_id, total_minor, anchor, anchor_zone,
-        current_period_start, trial_end, test_clock_id, replaces, coupon_code, provider, due_at, created_at, updated_at)
+        current_period_start, trial_end, test_clock_id, replaces, coupon_code, provider, wants_renewal, due_at, created_at, updated_at)
 VALUES (@id, @user_id, @state, @plan_code, @plan_version, @cycle, @price_id, @total_minor, @anchor, @anchor_zone,
-        @current_period_start, @trial_end, @test_clock_id, @replaces, @coupon_code, @provider, @due_at, @now, @now)`
+        @current_period_start, @trial_end, @test_clock_id, @replaces, @coupon_code, @provider, @wants_renewal, @due_at, @now, @now)`
 
 // insert writes a new subscription and the first line of its history.
 func (s *Service) insert(ctx context.Context, tx txn, sub subscription, reason string) error {
@@ -74,7 +74,7 @@ func (s *Service) insert(ctx context.Context, tx txn, sub subscription, reason s
 		"id": sub.ID, "user_id": sub.UserID, "state": sub.State, "plan_code": sub.PlanCode, "plan_version": sub.PlanVersion,
 		"cycle": sub.Cycle, "price_id": sub.PriceID, "total_minor": sub.TotalMinor, "anchor": sub.Anchor,
 		"anchor_zone": s.zone.String(), "current_period_start": sub.CurrentPeriodStart, "trial_end": sub.TrialEnd, "test_clock_id": sub.TestClockID,
-		"replaces": sub.Replaces, "coupon_code": sub.CouponCode, "provider": sub.Provider, "due_at": sub.DueAt, "now": sub.CreatedAt,
+		"replaces": sub.Replaces, "coupon_code": sub.CouponCode, "provider": sub.Provider, "wants_renewal": sub.WantsRenewal, "due_at": sub.DueAt, "now": sub.CreatedAt,
 	}); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ UPDATE subscription.subscription
        current_period_end = @current_period_end, paid_until = @paid_until, declined = @declined, unpaid_until = @unpaid_until,
        paused_until = @paused_until, banked_us = @banked_us, cancel_at_period_end = @cancel_at_period_end, cancelled_at = @cancelled_at,
        cancel_reason = @cancel_reason, pending_plan_code = @pending_plan_code, pending_plan_version = @pending_plan_version,
-       pending_price_id = @pending_price_id, auto_renew = @auto_renew, payment_id = @payment_id, mandate_id = @mandate_id,
+       pending_price_id = @pending_price_id, auto_renew = @auto_renew, payment_id = @payment_id, mandate_id = @mandate_id, charge_step = @charge_step,
        noticed = @noticed, due_at = @due_at, version = version + 1, updated_at = @now
  WHERE id = @id AND version = @version`
 
@@ -101,7 +101,7 @@ func (s *Service) move(ctx context.Context, tx txn, sub *subscription, from, rea
 		"current_period_end": sub.CurrentPeriodEnd, "paid_until": sub.PaidUntil, "declined": sub.Declined, "unpaid_until": sub.UnpaidUntil,
 		"paused_until": sub.PausedUntil, "banked_us": sub.BankedUs, "cancel_at_period_end": sub.CancelAtPeriodEnd, "cancelled_at": sub.CancelledAt,
 		"cancel_reason": sub.CancelReason, "pending_plan_code": sub.PendingPlanCode, "pending_plan_version": sub.PendingPlanVersion,
-		"pending_price_id": sub.PendingPriceID, "auto_renew": sub.AutoRenew, "payment_id": sub.PaymentID, "mandate_id": sub.MandateID,
+		"pending_price_id": sub.PendingPriceID, "auto_renew": sub.AutoRenew, "payment_id": sub.PaymentID, "mandate_id": sub.MandateID, "charge_step": sub.ChargeStep,
 		"noticed": sub.Noticed, "due_at": sub.DueAt, "version": sub.Version, "now": now,
 	})
 	if err := exactly(1, n, "update subscription "+sub.ID.String(), err); err != nil {
@@ -280,11 +280,16 @@ func (s *Service) insertTrial(ctx context.Context, tx txn, sub subscription, now
 	return n == 1, err
 }
 
-const settleDue = `UPDATE subscription.subscription SET due_at = @due_at, noticed = @noticed WHERE id = @id`
+const settleDue = `
+UPDATE subscription.subscription
+   SET due_at = @due_at, noticed = @noticed, charge_step = @charge_step, mandate_id = @mandate_id
+ WHERE id = @id`
 
 // settleDue writes when a subscription is due again and what its user was told.
 // It is the sweeper's note, not a transition: the version stays.
 func (s *Service) settleDue(ctx context.Context, tx txn, sub subscription) error {
-	_, err := exec(ctx, tx, "settle due", settleDue, args{"id": sub.ID, "due_at": s.dueOf(sub), "noticed": sub.Noticed})
+	_, err := exec(ctx, tx, "settle due", settleDue, args{
+		"id": sub.ID, "due_at": s.dueOf(sub), "noticed": sub.Noticed, "charge_step": sub.ChargeStep, "mandate_id": sub.MandateID,
+	})
 	return err
 }

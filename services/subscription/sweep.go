@@ -79,36 +79,44 @@ func (s *Service) sweepOne(ctx context.Context, subID uuid.UUID) error {
 	if sub.State == pendingState {
 		return s.sweepPending(ctx, sub)
 	}
-	err = s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
-		sub, err := s.locked(ctx, tx, subID)
-		if err != nil {
+	if sub.mandateOver() {
+		if err := s.endMandate(ctx, sub); err != nil {
 			return err
 		}
-		return s.sweepLive(ctx, tx, sub)
+	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
+		if sub, err = s.locked(ctx, tx, subID); err != nil {
+			return err
+		}
+		return s.sweepLive(ctx, tx, &sub)
 	})
 	if err != nil {
 		return err
 	}
 	s.outbox.Wake()
+	if sub.ChargeStep == chargePlaced {
+		return s.send(ctx, sub)
+	}
 	return nil
 }
 
 // sweepLive lets time do its work on a subscription, and tells its user of what
 // is coming. What has nothing due any more is asleep until its next instant.
-func (s *Service) sweepLive(ctx context.Context, tx txn, sub subscription) error {
+func (s *Service) sweepLive(ctx context.Context, tx txn, sub *subscription) error {
 	wall := s.now()
-	was := sub.Version
-	if err := s.pass(ctx, tx, &sub, wall); err != nil {
+	if err := s.pass(ctx, tx, sub, wall); err != nil {
 		return err
 	}
-	told, err := s.noticeDue(ctx, tx, &sub, sub.at(wall))
-	if err != nil {
+	if err := s.noticeDue(ctx, tx, sub, sub.at(wall)); err != nil {
 		return err
 	}
-	if !told && sub.Version != was { // written by a transition, with its next instant
-		return nil
+	if at := nextCharge(*sub); !at.IsZero() && !sub.at(wall).Before(at) && sub.ChargeStep == notCharged {
+		if _, _, err := s.placeRenewal(ctx, tx, *sub); err != nil {
+			return err
+		}
+		sub.ChargeStep = chargePlaced
 	}
-	return s.settleDue(ctx, tx, sub)
+	return s.settleDue(ctx, tx, *sub)
 }
 
 // sweepPending ends an order nobody paid. While payment does not know whether

@@ -1173,7 +1173,10 @@ type CheckoutRequest struct {
 	// Test clock to live under, outside production.
 	TestClockId *string `protobuf:"bytes,5,opt,name=test_clock_id,json=testClockId,proto3,oneof" json:"test_clock_id,omitempty"`
 	// Of a preview: then exactly that is charged.
-	PreviewHash   string `protobuf:"bytes,6,opt,name=preview_hash,json=previewHash,proto3" json:"preview_hash,omitempty"`
+	PreviewHash string `protobuf:"bytes,6,opt,name=preview_hash,json=previewHash,proto3" json:"preview_hash,omitempty"`
+	// Renew by itself: the payment is also the consent to debit later periods, at
+	// most the plan's price each and at most 15,000 INR.
+	AutoRenew     bool `protobuf:"varint,7,opt,name=auto_renew,json=autoRenew,proto3" json:"auto_renew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1248,6 +1251,13 @@ func (x *CheckoutRequest) GetPreviewHash() string {
 		return x.PreviewHash
 	}
 	return ""
+}
+
+func (x *CheckoutRequest) GetAutoRenew() bool {
+	if x != nil {
+		return x.AutoRenew
+	}
+	return false
 }
 
 // Preview is what an order would cost and do.
@@ -3462,7 +3472,7 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\rsubscriptions\x18\x01 \x03(\v2#.manas.subscription.v1.SubscriptionR\rsubscriptions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x87\x03\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\xa6\x03\n" +
 	"\x0fCheckoutRequest\x12:\n" +
 	"\tplan_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\bplanCode\x12B\n" +
 	"\x05cycle\x18\x02 \x01(\x0e2\".manas.subscription.v1.Price.CycleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05cycle\x12M\n" +
@@ -3471,7 +3481,9 @@ const file_manas_subscription_v1_subscription_proto_rawDesc = "" +
 	"\vcoupon_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\n" +
 	"couponCode\x120\n" +
 	"\rtest_clock_id\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@H\x01R\vtestClockId\x88\x01\x01\x12*\n" +
-	"\fpreview_hash\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\vpreviewHashB\v\n" +
+	"\fpreview_hash\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\vpreviewHash\x12\x1d\n" +
+	"\n" +
+	"auto_renew\x18\a \x01(\bR\tautoRenewB\v\n" +
 	"\t_providerB\x10\n" +
 	"\x0e_test_clock_id\"\x9e\a\n" +
 	"\aPreview\x129\n" +
