@@ -64,7 +64,7 @@ proto-check: need-go $(BIN)/buf ## Fail if generated code is stale or a contract
 	@! git cat-file -e '$(BASE):proto/manas' 2>/dev/null || buf breaking --against '.git#ref=$(BASE)'
 
 mutate: need-go $(BIN)/gremlins ## Change the money's pure packages and see whether their tests notice (90 % must be)
-	@go run ./deploy/cmd/mutate -gremlins $(BIN)/gremlins $(or $(PACKAGES),pkg/money services/payment/factstate services/payment/ledger services/payment/signature services/subscription/grant services/subscription/gst services/subscription/period)
+	@go run ./deploy/cmd/mutate -gremlins $(BIN)/gremlins $(or $(PACKAGES),pkg/money services/payment/factstate services/payment/ledger services/payment/signature services/subscription/grant services/subscription/gst services/subscription/lifecycle services/subscription/period services/subscription/proration)
 
 islands: need-go ## Build each module alone: nobody reaches past their go.mod
 	@for m in $(MODS); do echo "$$m"; (cd "$$m" && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff) || exit 1; done

@@ -185,13 +185,14 @@ func TestRoleRemovalReachesEveryEdge(t *testing.T) {
 	const rounds = 100
 	took := make([]time.Duration, rounds)
 	for i := range took {
-		first.user, first.ses = uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+		user := uuid.Must(uuid.NewV7()) // of its own: polls repeat the event after the next round has begun
+		first.user, first.ses = user, uuid.Must(uuid.NewV7())
 		raw := bearer(first.token())
 		for _, h := range edges {
 			want(t, h.do("GET", "/api/v1/users/me", "", raw), 200, "")
 		}
 		began := time.Now()
-		first.tell(&authv1.AuthzEvent{Kind: authv1.AuthzEvent_ACCOUNT_STALE, Key: first.user[:], MinEpoch: 6}, true)
+		first.tell(&authv1.AuthzEvent{Kind: authv1.AuthzEvent_ACCOUNT_STALE, Key: user[:], MinEpoch: 6}, true)
 		for _, h := range edges {
 			eventually(t, "token stale", func() bool { return h.do("GET", "/api/v1/users/me", "", raw).code() == "TOKEN_STALE" })
 		}

@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +61,9 @@ func (s *Service) change(ctx context.Context, userID uuid.UUID, w wanted) (order
 	if q.Kind != asDowngrade {
 		return s.checkout(ctx, userID, w)
 	}
+	if err := s.checkSeats(ctx, userID, p); err != nil {
+		return order{}, err
+	}
 	if w.Coupon != "" {
 		return order{}, fail.New(fail.InvalidArgument, "a coupon is for an order that is paid now").Field("couponCode", "is not for a change at the period's end")
 	}
@@ -86,6 +90,23 @@ func (s *Service) change(ctx context.Context, userID uuid.UUID, w wanted) (order
 	}
 	s.outbox.Wake()
 	return order{subscription: sub}, nil
+}
+
+// checkSeats refuses a plan with fewer seats than are in use. Who joins later is
+// refused by user, who counts by the plan that is live.
+func (s *Service) checkSeats(ctx context.Context, userID uuid.UUID, p plan) error {
+	most := int64(1)
+	for _, f := range p.Features {
+		if f.Feature == "users" {
+			most = limit{LimitValue: f.LimitValue}.most()
+		}
+	}
+	used, err := s.seats.used(ctx, userID)
+	if err != nil || most < 0 || used <= most {
+		return err
+	}
+	return fail.New(fail.Conflict, "the plan %s has %d seats, %d are in use", p.Code, most, used).
+		With("feature", "users").With("limit", strconv.FormatInt(most, 10)).With("used", strconv.FormatInt(used, 10))
 }
 
 // downgrade notes the plan that follows. What is paid or charged ahead stands in

@@ -583,3 +583,41 @@ func TestOneLiveWhateverRaces(t *testing.T) {
 		}
 	}
 }
+
+// Fewer seats than are in use are no plan to go down to.
+func TestDowngradeBelowSeats(t *testing.T) {
+	s := newStand(t)
+	userID := s.member(t)
+	s.buy(t, userID, "enterprise", monthly)
+	down := func(to string) error {
+		_, err := s.public.ChangeSubscription(as(t.Context(), userID), &subscriptionv1.ChangeSubscriptionRequest{PlanCode: to})
+		return err
+	}
+	s.chairs.used.Store(11)
+	if e := refused(t, down("premium"), fail.Conflict); e.Meta["limit"] != "10" || e.Meta["used"] != "11" {
+		t.Errorf("metadata = %v", e.Meta)
+	}
+	s.chairs.used.Store(10)
+	if err := down("premium"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An order from before there were drafts is honoured as it was placed.
+func TestOrderOfBefore(t *testing.T) {
+	s := newStand(t)
+	userID := s.member(t)
+	o := s.order(t, userID, "premium", monthly)
+	s.exec(t, `DELETE FROM subscription.charge`)
+	s.exec(t, `DELETE FROM subscription.invoice`)
+	if again := s.order(t, userID, "premium", monthly); again.GetPayment().GetId() != o.GetPayment().GetId() {
+		t.Error("another order")
+	}
+	s.settleUp(t, userID, o.GetPayment(), succeeded)
+	if e := s.entitled(t, userID); e.GetPlan() != "premium" {
+		t.Errorf("entitlements = %v", e)
+	}
+	if n := texts(t, s.db, `SELECT number || ' ' || total_minor FROM subscription.invoice`); n[0] != "INV/26-27/000001 149900" {
+		t.Errorf("invoice = %v", n)
+	}
+}

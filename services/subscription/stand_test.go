@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
+	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
 // clock is a time that stands until it is moved.
@@ -66,6 +68,7 @@ type stand struct {
 	gateway *grpc.ClientConn
 
 	mandates *fakeMandates
+	chairs   *fakeSeats
 	holds    subscriptionv1.ReservationServiceClient
 	user     eventv1.EventInboxServiceClient
 	grants   subscriptionv1.EntitlementInternalServiceClient
@@ -84,10 +87,17 @@ func newStand(t *testing.T) *stand {
 	paymentv1.RegisterPaymentInternalServiceServer(pay, money)
 	mandates := &fakeMandates{fakePayment: money}
 	paymentv1.RegisterMandateInternalServiceServer(pay, mandates)
+	people, err := rpc.NewServer(rpc.ServerConfig{Process: rpctest.Process(t, "user")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seats := &fakeSeats{}
+	userv1.RegisterMembershipInternalServiceServer(people, seats)
 
 	ids := id.NewMaker(c.now, rand.Reader)
 	s, err := New(Parts{
 		DB: db, Outbox: outbox.New(schema, ids, c.now), Payment: rpctest.Dial(t, "subscription", "payment", rpctest.Serve(t, pay)),
+		User:  rpctest.Dial(t, "subscription", "user", rpctest.Serve(t, people)),
 		Pages: page.NewSealer(strings.Repeat("k", 32)), Supplier: Supplier{State: "29", Prefix: "INV"}, IDs: ids, Now: c.now, TestClocks: true,
 	})
 	if err != nil {
@@ -102,7 +112,7 @@ func newStand(t *testing.T) *stand {
 	as := func(name string) *grpc.ClientConn { return rpctest.Dial(t, name, "subscription", addr) }
 	edge := as("gateway")
 	return &stand{
-		gateway: edge, mandates: mandates,
+		gateway: edge, mandates: mandates, chairs: seats,
 		Service: s, clock: c, money: money,
 		public:  subscriptionv1.NewSubscriptionServiceClient(edge),
 		admin:   subscriptionv1.NewSubscriptionInternalServiceClient(as("admin")),
@@ -115,6 +125,17 @@ func newStand(t *testing.T) *stand {
 		user:    eventv1.NewEventInboxServiceClient(as("user")),
 		grants:  subscriptionv1.NewEntitlementInternalServiceClient(as("admin")),
 	}
+}
+
+// fakeSeats is user as subscription sees it.
+type fakeSeats struct {
+	userv1.UnimplementedMembershipInternalServiceServer
+
+	used atomic.Int64
+}
+
+func (f *fakeSeats) CountSeats(context.Context, *userv1.CountSeatsRequest) (*userv1.CountSeatsResponse, error) {
+	return &userv1.CountSeatsResponse{Used: f.used.Load()}, nil
 }
 
 // fakePayment is payment as subscription sees it.

@@ -83,6 +83,7 @@ type Service struct {
 	db        *pg.DB
 	outbox    *outbox.Outbox
 	payment   paymentPeer
+	seats     userPeer
 	catalog   *catalog
 	listeners []string // who is told of new entitlements
 	pages     *page.Sealer
@@ -99,6 +100,7 @@ type Parts struct {
 	DB        *pg.DB
 	Outbox    *outbox.Outbox
 	Payment   grpc.ClientConnInterface
+	User      grpc.ClientConnInterface // counts seats; nil where there are no organizations
 	Pages     *page.Sealer
 	Supplier  Supplier
 	Listeners []string // who is told of new entitlements; auth alone if empty
@@ -115,7 +117,7 @@ func New(p Parts) (*Service, error) {
 		return nil, fmt.Errorf("load the zone of periods: %w", err)
 	}
 	s := &Service{
-		db: p.DB, outbox: p.Outbox, payment: newPaymentPeer(p.Payment), pages: p.Pages,
+		db: p.DB, outbox: p.Outbox, payment: newPaymentPeer(p.Payment), seats: newUserPeer(p.User), pages: p.Pages,
 		supplier: p.Supplier, zone: zone, ids: p.IDs, now: p.Now, listeners: p.Listeners,
 		testClocks: p.TestClocks,
 	}
@@ -145,7 +147,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 	}
 	s, err := New(Parts{
-		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Payment: conns["payment"],
+		DB: db, Outbox: outbox.New(schema, p.IDs, p.Now), Payment: conns["payment"], User: conns["user"],
 		Pages: page.NewSealer(c.PageTokenSecret), Supplier: c.Supplier, Listeners: listeners, IDs: p.IDs, Now: p.Now,
 		TestClocks: !c.Production(),
 	})

@@ -29,3 +29,15 @@ func (s *membershipServer) GetMembership(ctx context.Context, r *userv1.GetMembe
 	}
 	return &userv1.GetMembershipResponse{Role: m.Role, PayerId: m.PayerID[:]}, nil
 }
+
+func (s *membershipServer) CountSeats(ctx context.Context, r *userv1.CountSeatsRequest) (*userv1.CountSeatsResponse, error) {
+	payer, err := uuid.FromBytes(r.GetPayerId())
+	if err != nil {
+		return nil, fail.New(fail.InvalidArgument, "the payer's id is malformed")
+	}
+	used, err := s.seatsUsed(ctx, s.db.Pool, payer, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return &userv1.CountSeatsResponse{Used: used}, nil
+}

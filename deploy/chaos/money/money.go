@@ -59,7 +59,8 @@ type run struct {
 	giveBack GiveBack
 	approve  func(ctx context.Context, refundID uuid.UUID) error
 	regrets  sync.WaitGroup
-	asked    atomic.Int64
+	asked    atomic.Int64 // refunds
+	given    atomic.Int64 // of them, without a doubt
 
 	began  time.Time
 	stack  *stack.Stack

@@ -219,6 +219,98 @@ func (x *OrganizationMembershipChanged) GetVersion() int64 {
 	return 0
 }
 
+// CountSeatsRequest names a payer.
+type CountSeatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	PayerId       []byte `protobuf:"bytes,1,opt,name=payer_id,json=payerId,proto3" json:"payer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountSeatsRequest) Reset() {
+	*x = CountSeatsRequest{}
+	mi := &file_manas_user_v1_membership_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountSeatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountSeatsRequest) ProtoMessage() {}
+
+func (x *CountSeatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_user_v1_membership_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountSeatsRequest.ProtoReflect.Descriptor instead.
+func (*CountSeatsRequest) Descriptor() ([]byte, []int) {
+	return file_manas_user_v1_membership_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CountSeatsRequest) GetPayerId() []byte {
+	if x != nil {
+		return x.PayerId
+	}
+	return nil
+}
+
+// CountSeatsResponse is how many seats are in use.
+type CountSeatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// People and open invitations.
+	Used          int64 `protobuf:"varint,1,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountSeatsResponse) Reset() {
+	*x = CountSeatsResponse{}
+	mi := &file_manas_user_v1_membership_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountSeatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountSeatsResponse) ProtoMessage() {}
+
+func (x *CountSeatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_user_v1_membership_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountSeatsResponse.ProtoReflect.Descriptor instead.
+func (*CountSeatsResponse) Descriptor() ([]byte, []int) {
+	return file_manas_user_v1_membership_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CountSeatsResponse) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
 var File_manas_user_v1_membership_proto protoreflect.FileDescriptor
 
 const file_manas_user_v1_membership_proto_rawDesc = "" +
@@ -235,9 +327,15 @@ const file_manas_user_v1_membership_proto_rawDesc = "" +
 	"\bpayer_id\x18\x02 \x01(\fR\apayerId\x12\x17\n" +
 	"\auser_id\x18\x03 \x01(\fR\x06userId\x12\x16\n" +
 	"\x06member\x18\x04 \x01(\bR\x06member\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\x03R\aversion2\x88\x01\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversion\"7\n" +
+	"\x11CountSeatsRequest\x12\"\n" +
+	"\bpayer_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\apayerId\"(\n" +
+	"\x12CountSeatsResponse\x12\x12\n" +
+	"\x04used\x18\x01 \x01(\x03R\x04used2\xf1\x01\n" +
 	"\x19MembershipInternalService\x12k\n" +
-	"\rGetMembership\x12#.manas.user.v1.GetMembershipRequest\x1a$.manas.user.v1.GetMembershipResponse\"\x0f\xc2\xcb\x18\v*\apayment \x01B=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
+	"\rGetMembership\x12#.manas.user.v1.GetMembershipRequest\x1a$.manas.user.v1.GetMembershipResponse\"\x0f\xc2\xcb\x18\v*\apayment \x01\x12g\n" +
+	"\n" +
+	"CountSeats\x12 .manas.user.v1.CountSeatsRequest\x1a!.manas.user.v1.CountSeatsResponse\"\x14\xc2\xcb\x18\x10*\fsubscription \x01B=Z;github.com/manas360/platform/proto/gen/manas/user/v1;userv1b\x06proto3"
 
 var (
 	file_manas_user_v1_membership_proto_rawDescOnce sync.Once
@@ -251,17 +349,21 @@ func file_manas_user_v1_membership_proto_rawDescGZIP() []byte {
 	return file_manas_user_v1_membership_proto_rawDescData
 }
 
-var file_manas_user_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_manas_user_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_manas_user_v1_membership_proto_goTypes = []any{
 	(*GetMembershipRequest)(nil),          // 0: manas.user.v1.GetMembershipRequest
 	(*GetMembershipResponse)(nil),         // 1: manas.user.v1.GetMembershipResponse
 	(*OrganizationMembershipChanged)(nil), // 2: manas.user.v1.OrganizationMembershipChanged
+	(*CountSeatsRequest)(nil),             // 3: manas.user.v1.CountSeatsRequest
+	(*CountSeatsResponse)(nil),            // 4: manas.user.v1.CountSeatsResponse
 }
 var file_manas_user_v1_membership_proto_depIdxs = []int32{
 	0, // 0: manas.user.v1.MembershipInternalService.GetMembership:input_type -> manas.user.v1.GetMembershipRequest
-	1, // 1: manas.user.v1.MembershipInternalService.GetMembership:output_type -> manas.user.v1.GetMembershipResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
+	3, // 1: manas.user.v1.MembershipInternalService.CountSeats:input_type -> manas.user.v1.CountSeatsRequest
+	1, // 2: manas.user.v1.MembershipInternalService.GetMembership:output_type -> manas.user.v1.GetMembershipResponse
+	4, // 3: manas.user.v1.MembershipInternalService.CountSeats:output_type -> manas.user.v1.CountSeatsResponse
+	2, // [2:4] is the sub-list for method output_type
+	0, // [0:2] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -278,7 +380,7 @@ func file_manas_user_v1_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_user_v1_membership_proto_rawDesc), len(file_manas_user_v1_membership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

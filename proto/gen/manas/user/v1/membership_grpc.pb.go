@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	MembershipInternalService_GetMembership_FullMethodName = "/manas.user.v1.MembershipInternalService/GetMembership"
+	MembershipInternalService_CountSeats_FullMethodName    = "/manas.user.v1.MembershipInternalService/CountSeats"
 )
 
 // MembershipInternalServiceClient is the client API for MembershipInternalService service.
@@ -31,6 +32,9 @@ type MembershipInternalServiceClient interface {
 	// GetMembership answers a person's role in an organization and who pays for
 	// it. Fails with NOT_FOUND for who is not in it, or when it is closed.
 	GetMembership(ctx context.Context, in *GetMembershipRequest, opts ...grpc.CallOption) (*GetMembershipResponse, error)
+	// CountSeats answers how many people and open invitations a payer's
+	// organizations hold; 0 for who pays for none.
+	CountSeats(ctx context.Context, in *CountSeatsRequest, opts ...grpc.CallOption) (*CountSeatsResponse, error)
 }
 
 type membershipInternalServiceClient struct {
@@ -51,6 +55,16 @@ func (c *membershipInternalServiceClient) GetMembership(ctx context.Context, in 
 	return out, nil
 }
 
+func (c *membershipInternalServiceClient) CountSeats(ctx context.Context, in *CountSeatsRequest, opts ...grpc.CallOption) (*CountSeatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountSeatsResponse)
+	err := c.cc.Invoke(ctx, MembershipInternalService_CountSeats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MembershipInternalServiceServer is the server API for MembershipInternalService service.
 // All implementations must embed UnimplementedMembershipInternalServiceServer
 // for forward compatibility.
@@ -60,6 +74,9 @@ type MembershipInternalServiceServer interface {
 	// GetMembership answers a person's role in an organization and who pays for
 	// it. Fails with NOT_FOUND for who is not in it, or when it is closed.
 	GetMembership(context.Context, *GetMembershipRequest) (*GetMembershipResponse, error)
+	// CountSeats answers how many people and open invitations a payer's
+	// organizations hold; 0 for who pays for none.
+	CountSeats(context.Context, *CountSeatsRequest) (*CountSeatsResponse, error)
 	mustEmbedUnimplementedMembershipInternalServiceServer()
 }
 
@@ -72,6 +89,9 @@ type UnimplementedMembershipInternalServiceServer struct{}
 
 func (UnimplementedMembershipInternalServiceServer) GetMembership(context.Context, *GetMembershipRequest) (*GetMembershipResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMembership not implemented")
+}
+func (UnimplementedMembershipInternalServiceServer) CountSeats(context.Context, *CountSeatsRequest) (*CountSeatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountSeats not implemented")
 }
 func (UnimplementedMembershipInternalServiceServer) mustEmbedUnimplementedMembershipInternalServiceServer() {
 }
@@ -113,6 +133,24 @@ func _MembershipInternalService_GetMembership_Handler(srv interface{}, ctx conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MembershipInternalService_CountSeats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountSeatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembershipInternalServiceServer).CountSeats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MembershipInternalService_CountSeats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembershipInternalServiceServer).CountSeats(ctx, req.(*CountSeatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MembershipInternalService_ServiceDesc is the grpc.ServiceDesc for MembershipInternalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -123,6 +161,10 @@ var MembershipInternalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetMembership",
 			Handler:    _MembershipInternalService_GetMembership_Handler,
+		},
+		{
+			MethodName: "CountSeats",
+			Handler:    _MembershipInternalService_CountSeats_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
