@@ -21,8 +21,8 @@ type GiveBack func(ctx context.Context, request uuid.UUID, paymentID string, min
 
 const (
 	refundWithin = 15 * time.Minute // a payment whose callback was lost is SUCCEEDED only after 22 s, or many minutes later under load
-	paysUp       = 75              // percent of customers, at least
-	patient      = 100             // refunds; a shorter run, once it has enough, does not wait for keys of the dead
+	paysUp       = 75               // percent of customers, at least
+	patient      = 100              // refunds; a shorter run, once it has enough, does not wait for keys of the dead
 	enough       = 15
 )
 
