@@ -297,6 +297,18 @@ func administration() []registration {
 			},
 		},
 		{
+			"admin", service(adminv1.File_manas_admin_v1_plan_proto, "AdminPlanService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminPlanServiceHandlerClient(ctx, m, adminv1.NewAdminPlanServiceClient(cc))
+			},
+		},
+		{
+			"admin", service(adminv1.File_manas_admin_v1_subscription_act_proto, "AdminSubscriptionActService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminSubscriptionActServiceHandlerClient(ctx, m, adminv1.NewAdminSubscriptionActServiceClient(cc))
+			},
+		},
+		{
 			"admin", service(adminv1.File_manas_admin_v1_finding_proto, "AdminFindingService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return adminv1.RegisterAdminFindingServiceHandlerClient(ctx, m, adminv1.NewAdminFindingServiceClient(cc))

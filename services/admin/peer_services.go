@@ -26,6 +26,9 @@ type peers struct {
 	roles        authv1.RoleInternalServiceClient
 	user         userv1.UserInternalServiceClient
 	subscription subscriptionv1.SubscriptionInternalServiceClient
+	catalogue    subscriptionv1.CatalogueInternalServiceClient
+	operations   subscriptionv1.OperatorInternalServiceClient
+	grants       subscriptionv1.EntitlementInternalServiceClient
 	payment      paymentv1.PaymentInternalServiceClient
 	findings     paymentv1.FindingInternalServiceClient
 	refunds      paymentv1.RefundInternalServiceClient
@@ -39,6 +42,9 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		roles:        authv1.NewRoleInternalServiceClient(auth),
 		user:         userv1.NewUserInternalServiceClient(user),
 		subscription: subscriptionv1.NewSubscriptionInternalServiceClient(subscription),
+		catalogue:    subscriptionv1.NewCatalogueInternalServiceClient(subscription),
+		operations:   subscriptionv1.NewOperatorInternalServiceClient(subscription),
+		grants:       subscriptionv1.NewEntitlementInternalServiceClient(subscription),
 		payment:      paymentv1.NewPaymentInternalServiceClient(payment),
 		findings:     paymentv1.NewFindingInternalServiceClient(payment),
 		refunds:      paymentv1.NewRefundInternalServiceClient(payment),

@@ -28,6 +28,8 @@ func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminPaymentServiceServer(g, &paymentServer{server: &server{Service: s}})
 	adminv1.RegisterAdminWebhookServiceServer(g, &webhookServer{server: &server{Service: s}})
 	adminv1.RegisterAdminFindingServiceServer(g, &findingServer{server: &server{Service: s}})
+	adminv1.RegisterAdminPlanServiceServer(g, &planServer{server: &server{Service: s}})
+	adminv1.RegisterAdminSubscriptionActServiceServer(g, &subscriptionActServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPayoutServiceServer(g, &payoutServer{server: &server{Service: s}})
 }
 

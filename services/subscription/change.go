@@ -21,25 +21,38 @@ func (s *Service) preview(ctx context.Context, userID uuid.UUID, w wanted) (quot
 	return s.quote(ctx, s.db.Pool, userID, p, pr, w)
 }
 
-// target finds the plan and price of a change; without a cycle it is the
-// running one, where the plan is sold so.
+// target finds the plan and price of an order; without a cycle it is the
+// running one, where the plan is sold so. Who has what is no longer sold may
+// renew it.
 func (s *Service) target(ctx context.Context, userID uuid.UUID, w wanted) (plan, price, error) {
 	p, err := s.catalog.sold(ctx, w.PlanCode)
-	if err != nil {
-		return p, price{}, err
-	}
-	cycle := w.Cycle
-	if cycle == "" && len(p.Prices) > 1 {
-		live, err := s.live(ctx, s.db.Pool, userID)
-		if err != nil && !errors.Is(err, errNone) {
-			return p, price{}, err
-		}
-		if err == nil && live.paid() {
-			cycle = live.Cycle
+	pr := price{}
+	if err == nil {
+		if pr, err = p.orderable(w.Cycle); err == nil {
+			return p, pr, nil
 		}
 	}
-	pr, err := p.orderable(cycle)
-	return p, pr, err
+	if !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.InvalidArgument) {
+		return p, pr, err
+	}
+	live, liveErr := s.live(ctx, s.db.Pool, userID)
+	switch {
+	case errors.Is(liveErr, errNone):
+		return p, pr, err
+	case liveErr != nil:
+		return p, pr, liveErr
+	case !live.paid() || live.State == trialingState:
+		return p, pr, err
+	}
+	if w.Cycle == "" && len(p.Prices) > 1 {
+		if pr, cycleErr := p.orderable(live.Cycle); cycleErr == nil {
+			return p, pr, nil
+		}
+	}
+	if live.PlanCode != w.PlanCode || w.Cycle != "" && w.Cycle != live.Cycle || live.price().AmountMinor == 0 {
+		return p, pr, err
+	}
+	return plan{Code: live.PlanCode, Kind: kindPlan, Name: live.PlanName, Tier: live.Tier, Version: live.PlanVersion, Gone: true}, live.price(), nil
 }
 
 // change moves a user to another plan: up through a payment, down when the paid
@@ -142,6 +155,13 @@ func (s *Service) downgrade(ctx context.Context, tx txn, q quote) (subscription,
 // wish does what a user asks of their live subscription. etag, unless empty,
 // must be its version.
 func (s *Service) wish(ctx context.Context, userID uuid.UUID, etag string, st step, reason string) (subscription, error) {
+	st.by = actorOf(ctx)
+	return s.doTo(ctx, userID, uuid.Nil, etag, st, reason)
+}
+
+// doTo does st to a user's live subscription, which must be subID unless that is
+// nil.
+func (s *Service) doTo(ctx context.Context, userID, subID uuid.UUID, etag string, st step, reason string) (subscription, error) {
 	var sub subscription
 	err := s.db.InTx(ctx, func(ctx context.Context, tx txn) (err error) {
 		if err := s.lockUser(ctx, tx, userID); err != nil {
@@ -159,13 +179,16 @@ func (s *Service) wish(ctx context.Context, userID uuid.UUID, etag string, st st
 		if err := s.pass(ctx, tx, &sub, wall); err != nil {
 			return err
 		}
+		if subID != uuid.Nil && sub.ID != subID {
+			return fail.New(fail.Conflict, "the subscription is over; another one is live")
+		}
 		if etag != "" && etag != sub.etag() {
 			return fail.New(fail.PreconditionFailed, "the subscription has changed since you read it")
 		}
 		if !sub.paid() {
 			return none
 		}
-		st.by, st.now = actorOf(ctx), sub.at(wall)
+		st.now = sub.at(wall)
 		return s.grantWish(ctx, tx, &sub, st, reason)
 	})
 	if err != nil {
@@ -226,7 +249,8 @@ func (s *Service) unschedule(ctx context.Context, tx txn, sub *subscription, st 
 	if err := s.move(ctx, tx, sub, sub.State, "change taken back", st.now); err != nil {
 		return true, err
 	}
-	return true, s.outbox.Append(ctx, tx, audit(ctx, "subscription.change_withdrawn", st.by, *sub, s.now(), change{"pendingPlanCode", was, ""}))
+	return true, s.outbox.Append(ctx, tx, explained(st.why,
+		audit(ctx, "subscription.change_withdrawn", st.by, *sub, s.now(), change{"pendingPlanCode", was, ""})))
 }
 
 // startTrial begins the one trial a user has.

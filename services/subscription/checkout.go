@@ -60,11 +60,7 @@ type payable struct {
 // lost is made good by the next checkout of the same plan, which finds the
 // order again.
 func (s *Service) checkout(ctx context.Context, userID uuid.UUID, w wanted) (order, error) {
-	p, err := s.catalog.sold(ctx, w.PlanCode)
-	if err != nil {
-		return order{}, err
-	}
-	pr, err := p.orderable(w.Cycle)
+	p, pr, err := s.target(ctx, userID, w)
 	if err != nil {
 		return order{}, err
 	}

@@ -24,6 +24,8 @@ type coupon struct {
 	ValidUntil     *time.Time
 	MaxRedemptions *int
 	Redeemed       int
+	CreatedBy      *uuid.UUID
+	CreatedAt      time.Time
 }
 
 // couponCode is a code as it is kept.

@@ -19,6 +19,7 @@ type step struct {
 	fact   lifecycle.Fact
 	action string // of the audit event
 	reason string
+	why    string // an operator's own words, for the audit trail
 	by     actor
 	now    time.Time // of the subscription, which may live under a test clock
 	paid   uuid.UUID // the payment behind it, if one
@@ -78,7 +79,7 @@ func (s *Service) record(ctx context.Context, sub, before subscription, st step)
 	if st.paid != uuid.Nil {
 		ev = also(ev, "payment", "pay", st.paid)
 	}
-	return ev
+	return explained(st.why, ev)
 }
 
 // advance begins the paid period that follows; a pending change comes with it.

@@ -99,7 +99,7 @@ func rupees(currency string, minor int64) string {
 		out = rest[max(0, len(rest)-2):] + "," + out
 	}
 	cents := strconv.FormatInt(100+minor%100, 10)[1:]
-	if currency == "INR" {
+	if currency == inr {
 		return sign + "₹" + out + "." + cents
 	}
 	return sign + currency + " " + out + "." + cents

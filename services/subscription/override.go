@@ -51,8 +51,7 @@ func (s *Service) grantOverride(ctx context.Context, o override, limit *int64) (
 	case o.ValidUntil != nil && !o.ValidUntil.After(o.ValidFrom):
 		return o, badField("validUntil", "must be after the beginning")
 	}
-	by := actorOf(ctx)
-	by.kind = "admin"
+	by := operatorOf(ctx)
 	o.ID, o.GrantedBy, o.CreatedAt = s.ids.New(), by.id, now
 	err := s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
 		if err := s.lockUser(ctx, tx, o.UserID); err != nil {
@@ -120,8 +119,7 @@ func (s *Service) revokeOverride(ctx context.Context, grantID uuid.UUID, reason 
 	if err != nil {
 		return o, err
 	}
-	by := actorOf(ctx)
-	by.kind = "admin"
+	by := operatorOf(ctx)
 	err = s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
 		if err := s.lockUser(ctx, tx, o.UserID); err != nil {
 			return err

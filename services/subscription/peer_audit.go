@@ -36,6 +36,13 @@ func actorOf(ctx context.Context) actor {
 	}
 }
 
+// operatorOf is the person behind the request as an operator.
+func operatorOf(ctx context.Context) actor {
+	by := actorOf(ctx)
+	by.kind = "admin"
+	return by
+}
+
 // serviceActor is a process that acts by itself.
 func serviceActor(name string) actor { return actor{kind: "service", id: name} }
 
@@ -82,6 +89,24 @@ func auditClock(ctx context.Context, action string, c testClock, now time.Time, 
 		ev.Targets = []*auditv1.Event_Target{{Type: "test_clock", Id: c.ID}}
 	}
 	e.Key = c.ID
+	return e
+}
+
+// auditSold is the event of a hand on what is sold.
+func auditSold(ctx context.Context, action, kind, code, reason string, now time.Time, changes ...change) outbox.Event {
+	e := explained(reason, audit(ctx, action, operatorOf(ctx), subscription{}, now, changes...))
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Targets = []*auditv1.Event_Target{{Type: kind, Id: code}}
+	}
+	e.Key = kind + " " + code
+	return e
+}
+
+// explained adds the words of who did it.
+func explained(reason string, e outbox.Event) outbox.Event {
+	if ev, ok := e.Payload.(*auditv1.Event); ok {
+		ev.Reason = reason
+	}
 	return e
 }
 

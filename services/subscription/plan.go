@@ -35,6 +35,7 @@ type plan struct {
 	Version     int32
 	Prices      []price   `db:"-"`
 	Features    []feature `db:"-"`
+	Gone        bool      `db:"-"` // no longer sold like that; only to be renewed
 }
 
 // price is what one cycle costs.
@@ -107,6 +108,13 @@ func (c *catalog) fresh() ([]plan, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.plans, c.plans != nil && c.now().Before(c.until)
+}
+
+// forget makes the next look read what is sold now.
+func (c *catalog) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = time.Time{}
 }
 
 func (c *catalog) keep(plans []plan) {

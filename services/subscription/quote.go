@@ -108,8 +108,17 @@ func (s *Service) quote(ctx context.Context, q querier, userID uuid.UUID, p plan
 	if out.Kind == asDowngrade || out.Kind == asRenewal {
 		out.EffectiveAt = live.life().PaidUntil
 	}
-	if out.Kind == asDowngrade {
+	switch {
+	case p.Gone && out.Kind != asRenewal:
+		return out, fail.New(fail.NotFound, "there is no plan %s", p.Code)
+	case out.Kind == asDowngrade:
 		return out, nil
+	case out.Kind == asRenewal && w.Coupon != "":
+		return out, fail.New(fail.InvalidArgument, "a coupon is for a new order").Field("couponCode", "is not for a renewal")
+	case out.Kind == asRenewal: // what was bought, not what is sold now
+		if out.Price, out.Plan.Name, err = s.renewalPrice(ctx, q, live); err != nil {
+			return out, err
+		}
 	}
 	return out, s.fill(ctx, q, &out, userID, w.Coupon, now)
 }

@@ -54,16 +54,21 @@ func chargeID(invoiceID uuid.UUID, attempt int) uuid.UUID {
 	return uuid.NewSHA1(invoiceID, no[:])
 }
 
-// draftRenewal makes the draft of the next period, at the price that was bought,
-// or that of the plan which is to follow.
+// renewalPrice gives the price that was bought, or that of the plan which is to
+// follow, and the plan's name.
+func (s *Service) renewalPrice(ctx context.Context, q querier, sub subscription) (pr price, name string, err error) {
+	if sub.PendingPriceID == nil {
+		return sub.price(), sub.PlanName, nil
+	}
+	next, err := s.priceOf(ctx, q, *sub.PendingPriceID)
+	return next.price(), next.PlanName, err
+}
+
+// draftRenewal makes the draft of the next period.
 func (s *Service) draftRenewal(ctx context.Context, tx txn, sub subscription, no int) (invoice, error) {
-	pr, name := sub.price(), sub.PlanName
-	if sub.PendingPriceID != nil {
-		next, err := s.priceOf(ctx, tx, *sub.PendingPriceID)
-		if err != nil {
-			return invoice{}, err
-		}
-		pr, name = next.price(), next.PlanName
+	pr, name, err := s.renewalPrice(ctx, tx, sub)
+	if err != nil {
+		return invoice{}, err
 	}
 	who, err := s.customer(ctx, tx, sub.UserID)
 	if err != nil {

@@ -130,10 +130,7 @@ func (s *publicServer) wished(ctx context.Context, fact lifecycle.Fact, action, 
 }
 
 func (s *publicServer) CancelSubscription(ctx context.Context, r *subscriptionv1.CancelSubscriptionRequest) (*subscriptionv1.CancelSubscriptionResponse, error) {
-	fact, action := lifecycle.CancelAtEnd, "subscription.cancel_scheduled"
-	if r.AtPeriodEnd != nil && !r.GetAtPeriodEnd() {
-		fact, action = lifecycle.CancelNow, "subscription.cancelled"
-	}
+	fact, action := cancelling(r.AtPeriodEnd == nil || r.GetAtPeriodEnd())
 	m, err := s.wished(ctx, fact, action, r.GetReason())
 	return &subscriptionv1.CancelSubscriptionResponse{Subscription: m}, err
 }

@@ -25,6 +25,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterTestClockServiceServer(g, &clockServer{Service: s})
 	subscriptionv1.RegisterReservationServiceServer(g, &reservationServer{Service: s})
 	subscriptionv1.RegisterEntitlementInternalServiceServer(g, &entitlementServer{Service: s})
+	subscriptionv1.RegisterOperatorInternalServiceServer(g, &operatorServer{Service: s})
+	subscriptionv1.RegisterCatalogueInternalServiceServer(g, &catalogueServer{Service: s})
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	subscriptionv1.RegisterUsageInternalServiceServer(g, &usageServer{Service: s})

@@ -72,6 +72,8 @@ type stand struct {
 	holds    subscriptionv1.ReservationServiceClient
 	user     eventv1.EventInboxServiceClient
 	grants   subscriptionv1.EntitlementInternalServiceClient
+	shelf    subscriptionv1.CatalogueInternalServiceClient
+	acts     subscriptionv1.OperatorInternalServiceClient
 }
 
 func newStand(t *testing.T) *stand {
@@ -124,6 +126,8 @@ func newStand(t *testing.T) *stand {
 		holds:   subscriptionv1.NewReservationServiceClient(edge),
 		user:    eventv1.NewEventInboxServiceClient(as("user")),
 		grants:  subscriptionv1.NewEntitlementInternalServiceClient(as("admin")),
+		shelf:   subscriptionv1.NewCatalogueInternalServiceClient(as("admin")),
+		acts:    subscriptionv1.NewOperatorInternalServiceClient(as("admin")),
 	}
 }
 

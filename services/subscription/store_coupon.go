@@ -7,9 +7,11 @@ import (
 	"github.com/google/uuid"
 )
 
-const selectCoupon = `
-SELECT code, percent_off, minor_off, currency, plan_codes, cycles, valid_from, valid_until, max_redemptions, redeemed
-  FROM subscription.coupon
+const couponRows = `
+SELECT code, percent_off, minor_off, currency, plan_codes, cycles, valid_from, valid_until, max_redemptions, redeemed, created_by, created_at
+  FROM subscription.coupon`
+
+const selectCoupon = couponRows + `
  WHERE code = @code`
 
 // coupon reads one; errNone when there is none.
