@@ -66,7 +66,7 @@ func (s *subscriptionActServer) CancelSubscription(ctx context.Context, r *admin
 }
 
 func (s *subscriptionActServer) ListGrants(ctx context.Context, r *adminv1.ListGrantsRequest) (*adminv1.ListGrantsResponse, error) {
-	caller, userID, err := subject(ctx, r.GetUserId())
+	caller, userID, err := subject(ctx, r.GetId())
 	if err != nil {
 		return nil, err
 	}

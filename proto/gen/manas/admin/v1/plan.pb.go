@@ -918,10 +918,10 @@ const file_manas_admin_v1_plan_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\n" +
 	"\x18\xf4\x03R\x06reason\"J\n" +
 	"\x11EndCouponResponse\x125\n" +
-	"\x06coupon\x18\x01 \x01(\v2\x1d.manas.subscription.v1.CouponR\x06coupon2\xda\a\n" +
-	"\x10AdminPlanService\x12\x8c\x01\n" +
-	"\tListPlans\x12 .manas.admin.v1.ListPlansRequest\x1a!.manas.admin.v1.ListPlansResponse\":\xc2\xcb\x18\x1b8\x01j\x05adminx\x01\x1a\x0epricing.manage\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/plans\x12\xb1\x01\n" +
-	"\x10ListPlanVersions\x12'.manas.admin.v1.ListPlanVersionsRequest\x1a(.manas.admin.v1.ListPlanVersionsResponse\"J\xc2\xcb\x18\x1b8\x01j\x05adminx\x01\x1a\x0epricing.manage\x82\xd3\xe4\x93\x02%\x12#/api/v1/admin/plans/{code}/versions\x12\x9b\x01\n" +
+	"\x06coupon\x18\x01 \x01(\v2\x1d.manas.subscription.v1.CouponR\x06coupon2\xe6\a\n" +
+	"\x10AdminPlanService\x12\x92\x01\n" +
+	"\tListPlans\x12 .manas.admin.v1.ListPlansRequest\x1a!.manas.admin.v1.ListPlansResponse\"@\xc2\xcb\x18!8\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/plans\x12\xb7\x01\n" +
+	"\x10ListPlanVersions\x12'.manas.admin.v1.ListPlanVersionsRequest\x1a(.manas.admin.v1.ListPlanVersionsResponse\"P\xc2\xcb\x18!8\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02%\x12#/api/v1/admin/plans/{code}/versions\x12\x9b\x01\n" +
 	"\aPutPlan\x12\x1e.manas.admin.v1.PutPlanRequest\x1a\x1f.manas.admin.v1.PutPlanResponse\"O\xc2\xcb\x18 8\x01@\xd8\x04P\x01j\x05adminx\x01\x1a\x0epricing.manage\x82\xd3\xe4\x93\x02%:\x01*b\x04plan\x1a\x1a/api/v1/admin/plans/{code}\x12\x93\x01\n" +
 	"\vListCoupons\x12\".manas.admin.v1.ListCouponsRequest\x1a#.manas.admin.v1.ListCouponsResponse\";\xc2\xcb\x18\x1a8\x01j\x05adminx\x01\x1a\roffers.manage\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/admin/coupons\x12\xa6\x01\n" +
 	"\fCreateCoupon\x12#.manas.admin.v1.CreateCouponRequest\x1a$.manas.admin.v1.CreateCouponResponse\"K\xc2\xcb\x18\x1f8\x01P\x01`\xc9\x01j\x05adminx\x01\x1a\roffers.manage\x82\xd3\xe4\x93\x02\":\x01*b\x06coupon\"\x15/api/v1/admin/coupons\x12\xa5\x01\n" +

@@ -617,7 +617,7 @@ func (x *CancelSubscriptionResponse) GetSubscription() *v1.Subscription {
 type ListGrantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// usr_….
-	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Default 20, at most 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the previous answer.
@@ -656,9 +656,9 @@ func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
 	return file_manas_admin_v1_subscription_act_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *ListGrantsRequest) GetUserId() string {
+func (x *ListGrantsRequest) GetId() string {
 	if x != nil {
-		return x.UserId
+		return x.Id
 	}
 	return ""
 }
@@ -901,9 +901,9 @@ const file_manas_admin_v1_subscription_act_proto_rawDesc = "" +
 	"\rat_period_end\x18\x03 \x01(\bH\x00R\vatPeriodEnd\x88\x01\x01B\x10\n" +
 	"\x0e_at_period_end\"e\n" +
 	"\x1aCancelSubscriptionResponse\x12G\n" +
-	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"\x86\x01\n" +
-	"\x11ListGrantsRequest\x12\"\n" +
-	"\auser_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06userId\x12$\n" +
+	"\fsubscription\x18\x01 \x01(\v2#.manas.subscription.v1.SubscriptionR\fsubscription\"}\n" +
+	"\x11ListGrantsRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x8a\x01\n" +
@@ -918,14 +918,14 @@ const file_manas_admin_v1_subscription_act_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\n" +
 	"\x18\xf4\x03R\x06reason\"B\n" +
 	"\x13RevokeGrantResponse\x12+\n" +
-	"\x05grant\x18\x01 \x01(\v2\x15.manas.admin.v1.GrantR\x05grant2\xca\t\n" +
+	"\x05grant\x18\x01 \x01(\v2\x15.manas.admin.v1.GrantR\x05grant2\xc5\t\n" +
 	"\x1bAdminSubscriptionActService\x12\xcc\x01\n" +
 	"\x11GrantSubscription\x12(.manas.admin.v1.GrantSubscriptionRequest\x1a).manas.admin.v1.GrantSubscriptionResponse\"b\xc2\xcb\x18&8\x01P\x01`\xc9\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x022:\x01*b\x05grant\"&/api/v1/admin/subscriptions/{id}/grant\x12\xd0\x01\n" +
 	"\x11PauseSubscription\x12(.manas.admin.v1.PauseSubscriptionRequest\x1a).manas.admin.v1.PauseSubscriptionResponse\"f\xc2\xcb\x18#8\x01P\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x029:\x01*b\fsubscription\"&/api/v1/admin/subscriptions/{id}/pause\x12\xd4\x01\n" +
 	"\x12ResumeSubscription\x12).manas.admin.v1.ResumeSubscriptionRequest\x1a*.manas.admin.v1.ResumeSubscriptionResponse\"g\xc2\xcb\x18#8\x01P\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02::\x01*b\fsubscription\"'/api/v1/admin/subscriptions/{id}/resume\x12\xd4\x01\n" +
-	"\x12CancelSubscription\x12).manas.admin.v1.CancelSubscriptionRequest\x1a*.manas.admin.v1.CancelSubscriptionResponse\"g\xc2\xcb\x18#8\x01P\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02::\x01*b\fsubscription\"'/api/v1/admin/subscriptions/{id}/cancel\x12\xa6\x01\n" +
+	"\x12CancelSubscription\x12).manas.admin.v1.CancelSubscriptionRequest\x1a*.manas.admin.v1.CancelSubscriptionResponse\"g\xc2\xcb\x18#8\x01P\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02::\x01*b\fsubscription\"'/api/v1/admin/subscriptions/{id}/cancel\x12\xa1\x01\n" +
 	"\n" +
-	"ListGrants\x12!.manas.admin.v1.ListGrantsRequest\x1a\".manas.admin.v1.ListGrantsResponse\"Q\xc2\xcb\x18!8\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02&\x12$/api/v1/admin/users/{user_id}/grants\x12\xb1\x01\n" +
+	"ListGrants\x12!.manas.admin.v1.ListGrantsRequest\x1a\".manas.admin.v1.ListGrantsResponse\"L\xc2\xcb\x18!8\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/admin/users/{id}/grants\x12\xb1\x01\n" +
 	"\vRevokeGrant\x12\".manas.admin.v1.RevokeGrantRequest\x1a#.manas.admin.v1.RevokeGrantResponse\"Y\xc2\xcb\x18#8\x01P\x01j\x05adminx\x01\x1a\x14subscriptions.manage\x82\xd3\xe4\x93\x02,:\x01*b\x05grant\" /api/v1/admin/grants/{id}/revokeB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
 
 var (

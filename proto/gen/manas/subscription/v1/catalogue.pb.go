@@ -1348,9 +1348,9 @@ const file_manas_subscription_v1_catalogue_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\n" +
 	"\x18\xf4\x03R\x06reason\"J\n" +
 	"\x11EndCouponResponse\x125\n" +
-	"\x06coupon\x18\x01 \x01(\v2\x1d.manas.subscription.v1.CouponR\x06coupon2\xce\x05\n" +
-	"\x18CatalogueInternalService\x12\x88\x01\n" +
-	"\fListEditions\x12*.manas.subscription.v1.ListEditionsRequest\x1a+.manas.subscription.v1.ListEditionsResponse\"\x1f\xc2\xcb\x18\x1b*\x05admin8\x01x\x01\x1a\x0epricing.manage\x12\x90\x01\n" +
+	"\x06coupon\x18\x01 \x01(\v2\x1d.manas.subscription.v1.CouponR\x06coupon2\xd4\x05\n" +
+	"\x18CatalogueInternalService\x12\x8e\x01\n" +
+	"\fListEditions\x12*.manas.subscription.v1.ListEditionsRequest\x1a+.manas.subscription.v1.ListEditionsResponse\"%\xc2\xcb\x18!*\x05admin8\x01x\x01\x1a\x14subscriptions.manage\x12\x90\x01\n" +
 	"\x0ePublishEdition\x12,.manas.subscription.v1.PublishEditionRequest\x1a-.manas.subscription.v1.PublishEditionResponse\"!\xc2\xcb\x18\x1d*\x05admin8\x01P\x01x\x01\x1a\x0epricing.manage\x12\x84\x01\n" +
 	"\vListCoupons\x12).manas.subscription.v1.ListCouponsRequest\x1a*.manas.subscription.v1.ListCouponsResponse\"\x1e\xc2\xcb\x18\x1a*\x05admin8\x01x\x01\x1a\roffers.manage\x12\x89\x01\n" +
 	"\fCreateCoupon\x12*.manas.subscription.v1.CreateCouponRequest\x1a+.manas.subscription.v1.CreateCouponResponse\" \xc2\xcb\x18\x1c*\x05admin8\x01P\x01x\x01\x1a\roffers.manage\x12\x80\x01\n" +
