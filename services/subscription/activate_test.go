@@ -102,11 +102,13 @@ func TestActivationExactlyOnce(t *testing.T) {
 	}
 }
 
-// TestInvoiceNumbersHaveNoGaps money.md B42, B43
+// 64 write invoices, while the server ends their connections in the middle of it
+// as it does when the process behind one is killed. money.md B42, B43
 func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 	s := newStand(t)
-	const writers = 32
-	var all sync.WaitGroup
+	const writers = 64
+	var all, killer sync.WaitGroup
+	begin, over := make(chan struct{}), make(chan struct{})
 	for i := range writers {
 		userID := s.member(t)
 		ev := s.paid(t, userID, s.order(t, userID, "basic", subscriptionv1.Price_MONTHLY), paymentv1.Payment_SUCCEEDED)
@@ -115,18 +117,45 @@ func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 			o := s.order(t, s.member(t), "basic", subscriptionv1.Price_MONTHLY)
 			wrong := s.paid(t, userID, o, paymentv1.Payment_SUCCEEDED)
 			all.Go(func() {
-				if got := deliver(t, s.payment, wrong); got != eventv1.DeliverResponse_Result_REJECTED {
+				<-begin
+				if got := s.persist(t, wrong); got != eventv1.DeliverResponse_Result_REJECTED {
 					t.Errorf("money of another user: %s", got)
 				}
 			})
 		}
 		all.Go(func() {
-			if got := deliver(t, s.payment, ev); got != eventv1.DeliverResponse_Result_APPLIED {
+			<-begin
+			if got := s.persist(t, ev); got != eventv1.DeliverResponse_Result_APPLIED && got != eventv1.DeliverResponse_Result_DUPLICATE {
 				t.Errorf("delivery: %s", got)
 			}
 		})
 	}
+	conn, err := s.db.Pool.Acquire(t.Context()) // of the killer's own: it does not wait for the writers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	kills := 0
+	killer.Go(func() {
+		for kills < 100 { // an end of its own
+			select {
+			case <-over:
+				return
+			default:
+			}
+			n, err := scalar[int](t.Context(), conn, `SELECT count(pg_terminate_backend(pid))::int FROM (
+			  SELECT pid FROM pg_stat_activity
+			   WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%' ORDER BY random() LIMIT 1) AS one`, args{})
+			if err == nil {
+				kills += n
+			}
+		}
+	})
+	close(begin)
 	all.Wait()
+	close(over)
+	killer.Wait()
+	t.Logf("%d writers, %d connections killed in a transaction", writers, kills)
 	var want []string
 	for i := range writers {
 		want = append(want, fmt.Sprintf("INV/26-27/%06d", i+1))
@@ -134,6 +163,18 @@ func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 	if diff := cmp.Diff(want, texts(t, s.db, `SELECT number FROM subscription.invoice WHERE number IS NOT NULL ORDER BY number`)); diff != "" {
 		t.Errorf("numbers (-want +got):\n%s", diff)
 	}
+}
+
+// persist delivers one event until somebody answers, as a relay does.
+func (s *stand) persist(t *testing.T, ev *eventv1.Event) eventv1.DeliverResponse_Result_Outcome {
+	for range 1000 {
+		r, err := s.payment.Deliver(t.Context(), &eventv1.DeliverRequest{Events: []*eventv1.Event{ev}})
+		if err == nil && r.GetResults()[0].GetOutcome() != eventv1.DeliverResponse_Result_RETRY {
+			return r.GetResults()[0].GetOutcome()
+		}
+	}
+	t.Error("nobody answers")
+	return eventv1.DeliverResponse_Result_OUTCOME_UNSPECIFIED
 }
 
 func TestInvoiceNumberFitsTheLaw(t *testing.T) {
