@@ -48,6 +48,7 @@ func newCaller(t *testing.T) *caller {
 	n := addresses.Add(1)
 	addr := fmt.Sprintf("127.36.%d.%d", n/250, n%250+1)
 	c := &caller{t: t, addr: addr, client: api.New(addr, time.Now)}
+	c.client.Seen = walked.note
 	t.Cleanup(c.client.HTTP.CloseIdleConnections)
 	return c
 }

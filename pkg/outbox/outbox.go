@@ -22,6 +22,8 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
+	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
 
@@ -67,7 +69,9 @@ INSERT INTO {schema}.outbox (event_id, destination, type, key, payload, request_
 SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred_at, @now
   FROM unnest(@destinations::text[]) AS d`
 
-// Append writes events in tx: they exist if and only if the change does. Call
+// Append writes events in tx: they exist if and only if the change does. An
+// audit event that its catalogue does not allow is refused, and with it the
+// change; what it says is masked. Call
 // Wake after the commit; without it the relay finds them within 200 ms.
 //
 // The order within a key is that of the calls. Lock the aggregate's row before,
@@ -77,6 +81,12 @@ func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
 	for _, ev := range evs {
 		if ev.Payload == nil || len(ev.Destinations) == 0 {
 			return fmt.Errorf("event %T for %q: it needs a payload and a destination", ev.Payload, ev.Destinations)
+		}
+		if act, ok := ev.Payload.(*auditv1.Event); ok {
+			if err := trail.Check(act); err != nil {
+				return err
+			}
+			trail.Redact(act)
 		}
 		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(ev.Payload)
 		if err != nil {

@@ -9,38 +9,39 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
 // userRead is the event of an operator's look at one person.
 func userRead(caller *token.Caller, userID uuid.UUID, now time.Time) outbox.Event {
-	return looked(caller, "admin.user_read", &auditv1.Event_Target{Type: "user", Id: id.Format("usr", userID)}, nil, now)
+	return looked(caller, trail.AdminUserRead, &auditv1.Event_Target{Type: "user", Id: id.Format("usr", userID)}, nil, now)
 }
 
 // usersListed is the event of an operator's look at many.
 func usersListed(caller *token.Caller, n int, now time.Time) outbox.Event {
-	return looked(caller, "admin.users_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+	return looked(caller, trail.AdminUsersListed, nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
 // listed is the event of an operator's look at a list.
-func listed(caller *token.Caller, what string, n int, now time.Time) outbox.Event {
-	return looked(caller, "admin."+what+"_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+func listed(caller *token.Caller, what trail.Action, n int, now time.Time) outbox.Event {
+	return looked(caller, what, nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
 // payoutsListed is the event of an operator's look at payouts.
 func payoutsListed(caller *token.Caller, n int, now time.Time) outbox.Event {
-	return looked(caller, "admin.payouts_listed", nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
+	return looked(caller, trail.AdminPayoutsListed, nil, []*auditv1.Event_Change{{Path: "count", After: strconv.Itoa(n)}}, now)
 }
 
 // rolesListed is the event of an operator's look at what roles give.
 func rolesListed(caller *token.Caller, now time.Time) outbox.Event {
-	return looked(caller, "admin.roles_listed", nil, nil, now)
+	return looked(caller, trail.AdminRolesListed, nil, nil, now)
 }
 
-func looked(caller *token.Caller, action string, t *auditv1.Event_Target, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
+func looked(caller *token.Caller, action trail.Action, t *auditv1.Event_Target, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
 	operator := id.Format("usr", caller.UserID)
 	ev := &auditv1.Event{
-		Action:  action,
+		Action:  action.String(),
 		Actor:   &auditv1.Event_Actor{Type: "admin", Id: operator, SessionId: id.Format("ses", caller.SessionID), ImpersonatorId: caller.ImpersonatorID()},
 		Outcome: auditv1.Event_SUCCESS, RequestId: caller.RequestID, Changes: changes,
 	}

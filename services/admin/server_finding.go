@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 
+	"github.com/manas360/platform/pkg/trail"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
@@ -24,7 +25,7 @@ func (s *findingServer) ListFindings(ctx context.Context, r *adminv1.ListFinding
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "findings", len(list.GetFindings()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminFindingsListed, len(list.GetFindings()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListFindingsResponse{Findings: list.GetFindings(), NextPageToken: list.GetNextPageToken()}, nil

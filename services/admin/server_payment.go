@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/idem"
+	"github.com/manas360/platform/pkg/trail"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
@@ -39,7 +40,7 @@ func (s *paymentServer) ListPayments(ctx context.Context, r *adminv1.ListPayment
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "payments", len(list.GetPayments()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminPaymentsListed, len(list.GetPayments()), s.now())); err != nil {
 		return nil, err
 	}
 	out := &adminv1.ListPaymentsResponse{NextPageToken: list.GetNextPageToken()}
@@ -92,7 +93,7 @@ func (s *paymentServer) ListApprovals(ctx context.Context, r *adminv1.ListApprov
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "approvals", len(list.GetRefunds()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminApprovalsListed, len(list.GetRefunds()), s.now())); err != nil {
 		return nil, err
 	}
 	out := &adminv1.ListApprovalsResponse{NextPageToken: list.GetNextPageToken()}

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	"github.com/manas360/platform/pkg/trail"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
@@ -26,7 +27,7 @@ func (s *planServer) ListPlans(ctx context.Context, r *adminv1.ListPlansRequest)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "plans", len(list.GetEditions()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminPlansListed, len(list.GetEditions()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListPlansResponse{Plans: list.GetEditions(), NextPageToken: list.GetNextPageToken(), TotalSize: list.GetTotalSize()}, nil
@@ -43,7 +44,7 @@ func (s *planServer) ListPlanVersions(ctx context.Context, r *adminv1.ListPlanVe
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "plans", len(list.GetEditions()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminPlansListed, len(list.GetEditions()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListPlanVersionsResponse{Versions: list.GetEditions(), NextPageToken: list.GetNextPageToken(), TotalSize: list.GetTotalSize()}, nil
@@ -83,7 +84,7 @@ func (s *planServer) ListCoupons(ctx context.Context, r *adminv1.ListCouponsRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "coupons", len(list.GetCoupons()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminCouponsListed, len(list.GetCoupons()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListCouponsResponse{Coupons: list.GetCoupons(), NextPageToken: list.GetNextPageToken(), TotalSize: list.GetTotalSize()}, nil

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/trail"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
@@ -74,7 +75,7 @@ func (s *subscriptionActServer) ListGrants(ctx context.Context, r *adminv1.ListG
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "grants", len(list.GetGrants()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminGrantsListed, len(list.GetGrants()), s.now())); err != nil {
 		return nil, err
 	}
 	out := &adminv1.ListGrantsResponse{NextPageToken: list.GetNextPageToken(), TotalSize: list.GetTotalSize()}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 
+	"github.com/manas360/platform/pkg/trail"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
@@ -24,7 +25,7 @@ func (s *webhookServer) ListWebhookEvents(ctx context.Context, r *adminv1.ListWe
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, "webhook_events", len(list.GetWebhookEvents()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminWebhookEventsListed, len(list.GetWebhookEvents()), s.now())); err != nil {
 		return nil, err
 	}
 	return &adminv1.ListWebhookEventsResponse{WebhookEvents: list.GetWebhookEvents(), NextPageToken: list.GetNextPageToken()}, nil

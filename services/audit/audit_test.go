@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pgtest"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
@@ -47,6 +49,14 @@ func event(action, actor string, at time.Time, targets ...string) *eventv1.Event
 		panic(err)
 	}
 	return &eventv1.Event{Id: u[:], Type: "manas.audit.v1.Event", Key: actor, Payload: payload, OccurredAt: timestamppb.New(at)}
+}
+
+// actsUpon gives the acts of the catalogue that touch a kind of thing.
+func actsUpon(kind string) []string {
+	return slices.DeleteFunc(trail.Names(), func(name string) bool {
+		e, _ := trail.Lookup(name)
+		return !slices.Contains(e.Targets, kind)
+	})
 }
 
 func deliver(t *testing.T, in *inboxServer, events ...*eventv1.Event) []string {
@@ -179,11 +189,15 @@ func TestPages(t *testing.T) {
 	s, in := open(t)
 	var batch []*eventv1.Event
 	at := time.Now().Add(-time.Minute)
+	names := actsUpon("user")
 	for i := range 30 {
-		batch = append(batch, event(fmt.Sprintf("thing.n_%c", 'a'+i%26), "usr_a", at.Add(time.Duration(i/3)*time.Second), "usr_a"))
+		batch = append(batch, event(names[i%len(names)], "usr_a", at.Add(time.Duration(i/3)*time.Second), "usr_a"))
 	}
 	deliver(t, in, batch...)
 	all, _ := list(t, s, &auditv1.ListEventsRequest{PageSize: 100})
+	if len(all) != 30 {
+		t.Fatalf("%d events in the log, want 30", len(all))
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		size := rapid.Int32Range(1, 31).Draw(rt, "size")
 		var got []string
@@ -277,5 +291,44 @@ func TestNoForeignKeys(t *testing.T) {
 	}
 	if n != 0 {
 		t.Errorf("%d foreign keys in schema audit: retention could not drop a partition", n)
+	}
+}
+
+// What the catalogue does not know, or does not allow, never enters the log; nor
+// does what is too large for an entry. audit_admin_ops.md A-18, A-30
+func TestCatalogueAtTheDoor(t *testing.T) {
+	s, in := open(t)
+	at := time.Now()
+	of := func(change func(m *auditv1.Event)) *eventv1.Event {
+		m := &auditv1.Event{Action: trail.ProfileUpdated.String(), Actor: &auditv1.Event_Actor{Type: "user", Id: "usr_a"}, Outcome: auditv1.Event_SUCCESS}
+		change(m)
+		payload, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := uuid.Must(uuid.NewV7())
+		return &eventv1.Event{Id: u[:], Type: "manas.audit.v1.Event", Key: "usr_a", Payload: payload, OccurredAt: timestamppb.New(at)}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(m *auditv1.Event)
+		want   string
+	}{
+		{"allowed", func(*auditv1.Event) {}, "APPLIED"},
+		{"unknown act", func(m *auditv1.Event) { m.Action = "profile.printed" }, "REJECTED"},
+		{"unknown key", func(m *auditv1.Event) { m.Changes = []*auditv1.Event_Change{{Path: "password", After: `"x"`}} }, "REJECTED"},
+		{"unknown target", func(m *auditv1.Event) { m.Targets = []*auditv1.Event_Target{{Type: "payment", Id: "pay_1"}} }, "REJECTED"},
+		{"large", func(m *auditv1.Event) { m.Reason = strings.Repeat("x", maxEntry-placeSize-200) }, "APPLIED"},
+		{"too large", func(m *auditv1.Event) { m.Reason = strings.Repeat("x", maxEntry-placeSize) }, "REJECTED"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := deliver(t, in, of(tt.change)); got[0] != tt.want {
+				t.Errorf("got %s, want %s", got[0], tt.want)
+			}
+		})
+	}
+	largest := 0
+	if err := s.db.Pool.QueryRow(t.Context(), `SELECT max(length(canonical)) FROM audit.event`).Scan(&largest); err != nil || largest > maxEntry || largest < maxEntry-400 {
+		t.Errorf("the largest entry has %d bytes, %v", largest, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
@@ -118,6 +119,12 @@ func unpack(ev *eventv1.Event, source string, now time.Time) (entry, *auditv1.Ev
 	m.Id, m.Source, m.OccurredAt = id.Format("evt", eventID), source, ev.GetOccurredAt()
 	if m.GetRequestId() == "" {
 		m.RequestId = ev.GetRequestId()
+	}
+	if err := trail.Check(m); err != nil {
+		return entry{}, nil, err.Error()
+	}
+	if proto.Size(m) > maxEntry-placeSize {
+		return entry{}, nil, "the event is larger than 64 KiB"
 	}
 	e := entry{
 		ID: eventID, TS: eventTime(eventID), Class: retentionClass(m.GetAction()), OccurredAt: ev.GetOccurredAt().AsTime(),

@@ -13,6 +13,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -103,7 +104,7 @@ func (s *Service) addAPIKey(ctx context.Context, tx pg.Tx, k apiKey, c *token.Ca
 		return err
 	}
 	return s.record(ctx, tx, c, now, act{
-		Action: "api_key.created", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), apiKeyTarget(k.ID)}, Outcome: success,
+		Action: trail.APIKeyCreated, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), apiKeyTarget(k.ID)}, Outcome: success,
 		Changes: []change{{Path: "permissions", After: strings.Join(k.Permissions, " ")}, {Path: "expires_at", After: k.ExpiresAt.UTC().Format(time.RFC3339)}},
 	})
 }
@@ -124,7 +125,7 @@ func (s *Service) deleteAPIKey(ctx context.Context, key uuid.UUID, c *token.Call
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "api_key.revoked", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), apiKeyTarget(key)}, Outcome: success,
+			Action: trail.APIKeyRevoked, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), apiKeyTarget(key)}, Outcome: success,
 		})
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // changeEmail sends a code to the address an account wishes for. One that
@@ -32,7 +33,7 @@ func (s *Service) changeEmail(ctx context.Context, c *token.Caller, newEmail, pl
 			Account: acc.ID,
 			Mail:    mail{To: address, Template: "email_change_code", Locale: acc.Locale, Name: acc.FirstName},
 			Act: act{
-				Action: "account.email_change_requested", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+				Action: trail.AccountEmailChangeRequested, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 			},
 		}
 		owner, taken, err := s.accountByEmail(ctx, tx, address)
@@ -50,7 +51,7 @@ func (s *Service) changeEmail(ctx context.Context, c *token.Caller, newEmail, pl
 // verifyEmail makes the new address the account's. What went out to the old one
 // is dead, and its reader is told.
 func (s *Service) verifyEmail(ctx context.Context, c *token.Caller, id uuid.UUID, code string) error {
-	a := attemptAt{Purpose: purposeEmail, ID: id, Code: code, Owner: c.UserID, Failure: act{Action: "account.email_changed", Reason: "wrong code"}}
+	a := attemptAt{Purpose: purposeEmail, ID: id, Code: code, Owner: c.UserID, Failure: act{Action: trail.AccountEmailChanged, Reason: "wrong code"}}
 	return s.answerCode(ctx, a, c, func(ctx context.Context, tx pg.Tx, x oneTime, now time.Time) (refusal, err error) {
 		before, found, err := s.account(ctx, tx, x.account())
 		if err != nil || !found {
@@ -83,7 +84,7 @@ func (s *Service) verifyEmail(ctx context.Context, c *token.Caller, id uuid.UUID
 			return nil, err
 		}
 		return nil, s.record(ctx, tx, c, now, act{
-			Action: "account.email_changed", Actor: userActor(before.ID, c.SessionID), Targets: []target{userTarget(before.ID)}, Outcome: success,
+			Action: trail.AccountEmailChanged, Actor: userActor(before.ID, c.SessionID), Targets: []target{userTarget(before.ID)}, Outcome: success,
 		})
 	})
 }
@@ -104,7 +105,7 @@ func (s *Service) changePhone(ctx context.Context, c *token.Caller, number strin
 			Account: acc.ID,
 			Mail:    mail{Channel: to.Channel, Template: "phone_code", Locale: acc.Locale, Name: acc.FirstName},
 			Act: act{
-				Action: "account.phone_change_requested", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: denied,
+				Action: trail.AccountPhoneChangeRequested, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: denied,
 			},
 		}
 		owner, found, err := s.phoneOwner(ctx, tx, to.To)
@@ -118,7 +119,7 @@ func (s *Service) changePhone(ctx context.Context, c *token.Caller, number strin
 
 // verifyPhone makes the phone the account's, proved.
 func (s *Service) verifyPhone(ctx context.Context, c *token.Caller, id uuid.UUID, code string) error {
-	a := attemptAt{Purpose: purposePhone, ID: id, Code: code, Owner: c.UserID, Failure: act{Action: "account.phone_proved", Reason: "wrong code"}}
+	a := attemptAt{Purpose: purposePhone, ID: id, Code: code, Owner: c.UserID, Failure: act{Action: trail.AccountPhoneProved, Reason: "wrong code"}}
 	return s.answerCode(ctx, a, c, func(ctx context.Context, tx pg.Tx, x oneTime, now time.Time) (refusal, err error) {
 		acc, found, err := s.account(ctx, tx, x.account())
 		if err != nil || !found {

@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const dayForm = "2006-01-02"
@@ -63,7 +64,7 @@ func (s *Service) cancelErasure(ctx context.Context, tx pg.Tx, acc account, c *t
 		return err
 	}
 	return s.record(ctx, tx, c, now, act{
-		Action: "account.erasure_cancelled", Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.AccountErasureCancelled, Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 	})
 }
 
@@ -104,7 +105,7 @@ func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
 			return err
 		}
 		return s.record(ctx, tx, &token.Caller{}, now, act{
-			Action: "account.erased", Actor: actor{Type: "service", ID: "auth"}, Targets: []target{userTarget(id)}, Outcome: success,
+			Action: trail.AccountErased, Actor: actor{Type: "service", ID: "auth"}, Targets: []target{userTarget(id)}, Outcome: success,
 		})
 	})
 	if err != nil {

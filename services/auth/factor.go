@@ -15,6 +15,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/auth/totp"
 )
 
@@ -97,7 +98,7 @@ func (s *Service) finishLogin(ctx context.Context, owner, id uuid.UUID, hash []b
 		if method == "" {
 			refusal = wrongCode()
 			return s.record(ctx, tx, c, now, act{
-				Action: "login.failed", Actor: anonymous, Targets: []target{userTarget(*a.AccountID)}, Outcome: denied, Reason: "second factor",
+				Action: trail.LoginFailed, Actor: anonymous, Targets: []target{userTarget(*a.AccountID)}, Outcome: denied, Reason: "second factor",
 			})
 		}
 		if err := s.useChallenge(ctx, tx, id, now); err != nil {
@@ -114,7 +115,7 @@ func (s *Service) finishLogin(ctx context.Context, owner, id uuid.UUID, hash []b
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "mfa.verified", Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+			Action: trail.MFAVerified, Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 			Changes: []change{{Path: "method", After: method}},
 		})
 	})
@@ -285,7 +286,7 @@ func (s *Service) enrol(ctx context.Context, tx pg.Tx, c *token.Caller, f factor
 		return nil, err
 	}
 	return news, s.record(ctx, tx, c, now, act{
-		Action: "mfa.enrolled", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: success,
+		Action: trail.MFAEnrolled, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: success,
 		Changes: []change{{Path: "method", After: "TOTP"}},
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // disableTOTP turns the authenticator off. Tokens that still tell of it are
@@ -68,7 +69,7 @@ func (s *Service) dropFactor(ctx context.Context, tx pg.Tx, acc account, c *toke
 		return nil, err
 	}
 	return news, s.record(ctx, tx, c, now, act{
-		Action: "mfa.removed", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.MFARemoved, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 		Changes: []change{{Path: "method", Before: "TOTP"}},
 	})
 }
@@ -98,7 +99,7 @@ func (s *Service) renewRecoveryCodes(ctx context.Context, c *token.Caller) ([]st
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "mfa.recovery_codes_renewed", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+			Action: trail.MFARecoveryCodesRenewed, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 		})
 	})
 	if err != nil {

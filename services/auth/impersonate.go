@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 // is no way to renew it. It ends with the operator's own session.
 func (s *Service) impersonate(ctx context.Context, c *token.Caller, userID uuid.UUID, reason string) (grant, error) {
 	var x session
-	acc, err := s.operate(ctx, c, userID, mayImpersonate, act{Action: "impersonation.started", Reason: reason},
+	acc, err := s.operate(ctx, c, userID, mayImpersonate, act{Action: trail.ImpersonationStarted, Reason: reason},
 		func(ctx context.Context, tx pg.Tx, u upon) (effect, error) {
 			if u.Before.State != stateActive {
 				return effect{}, suspended()
@@ -104,7 +105,7 @@ func (s *Service) impersonationsEnded(ctx context.Context, tx pg.Tx, list []acte
 		operator := userActor(x.ImpersonatorID, uuid.Nil)
 		operator.Type = "admin"
 		acts = append(acts, act{
-			Action: "impersonation.ended", Actor: operator, Targets: []target{userTarget(x.AccountID), sessionTarget(x.ID)}, Outcome: success,
+			Action: trail.ImpersonationEnded, Actor: operator, Targets: []target{userTarget(x.AccountID), sessionTarget(x.ID)}, Outcome: success,
 		})
 	}
 	if len(ids) == 0 {

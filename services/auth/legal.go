@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // noLegal is the accepted version of an account that has accepted none: below
@@ -96,7 +97,7 @@ func (s *Service) noteLegal(ctx context.Context, tx pg.Tx, accepted legal, c *to
 		return nil, err
 	}
 	return news, s.record(ctx, tx, c, now, act{
-		Action: "legal.accepted", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: success,
+		Action: trail.LegalAccepted, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: success,
 		Changes: changesOf(legal{before.AcceptedTerms, privacy}, after),
 	})
 }

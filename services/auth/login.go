@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/auth/password"
 )
 
@@ -211,7 +212,7 @@ func suspended() error { return fail.New(fail.AccountSuspended, "the account is 
 // recordFailure writes login.failed; the target is the account, if there is one.
 // The owner of an account that has just been locked is told.
 func (s *Service) recordFailure(ctx context.Context, acc account, locked bool, c *token.Caller) error {
-	what := act{Action: "login.failed", Actor: anonymous, Outcome: denied}
+	what := act{Action: trail.LoginFailed, Actor: anonymous, Outcome: denied}
 	if acc.ID != uuid.Nil {
 		what.Targets = []target{userTarget(acc.ID)}
 	}
@@ -223,7 +224,7 @@ func (s *Service) recordFailure(ctx context.Context, acc account, locked bool, c
 		if err := s.tell(ctx, tx, acc, "account_locked", now); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, c, now, act{Action: "auth.locked", Actor: anonymous, Targets: what.Targets, Outcome: denied})
+		return s.record(ctx, tx, c, now, act{Action: trail.AuthLocked, Actor: anonymous, Targets: what.Targets, Outcome: denied})
 	})
 	s.outbox.Wake()
 	return err

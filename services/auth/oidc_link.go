@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // federate gives the account of an identity. A known identity is its account's
@@ -46,7 +47,7 @@ func (s *Service) federate(ctx context.Context, tx pg.Tx, who identity, c *token
 		return acc, nil, err
 	}
 	return acc, news, s.record(ctx, tx, c, now, act{
-		Action: "oidc.linked", Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.OIDCLinked, Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 		Changes: []change{{Path: "provider", After: who.ProviderName}},
 	})
 }
@@ -116,7 +117,7 @@ func (s *Service) reclaim(ctx context.Context, tx pg.Tx, acc account, c *token.C
 		return acc, nil, err
 	}
 	return acc, news, s.record(ctx, tx, c, now, act{
-		Action: "account.reclaimed", Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.AccountReclaimed, Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 	})
 }
 

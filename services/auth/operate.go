@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // upon is an operator and the account below him, both locked.
@@ -85,7 +86,7 @@ func (s *Service) meet(ctx context.Context, tx pg.Tx, c *token.Caller, userID uu
 
 // endAll signs an account out everywhere.
 func (s *Service) endAll(ctx context.Context, c *token.Caller, userID uuid.UUID, reason string) (account, error) {
-	return s.operate(ctx, c, userID, "users.manage", act{Action: "account.sessions_revoked", Reason: reason},
+	return s.operate(ctx, c, userID, "users.manage", act{Action: trail.AccountSessionsRevoked, Reason: reason},
 		func(ctx context.Context, tx pg.Tx, u upon) (effect, error) {
 			ended, err := s.endSessions(ctx, tx, userID, "ended by an operator", u.Now)
 			if err != nil {
@@ -103,7 +104,7 @@ func (s *Service) endAll(ctx context.Context, c *token.Caller, userID uuid.UUID,
 // unlock forgets the failed attempts that keep an account's owner out. What was
 // recorded has happened: the counters go after the commit, and a failure is told.
 func (s *Service) unlock(ctx context.Context, c *token.Caller, userID uuid.UUID, reason string) (account, error) {
-	acc, err := s.operate(ctx, c, userID, "users.manage", act{Action: "account.unlocked", Reason: reason},
+	acc, err := s.operate(ctx, c, userID, "users.manage", act{Action: trail.AccountUnlocked, Reason: reason},
 		func(_ context.Context, _ pg.Tx, u upon) (effect, error) { return effect{After: u.Before}, nil })
 	if err != nil {
 		return account{}, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // codeOnly is the assurance of a code that came by mail or SMS: one factor.
@@ -67,7 +68,7 @@ func badPhone() error { return badField("phone", "must be a phone number, such a
 // sendOTP sends a sign-in code, if the recipient means an account.
 func (s *Service) sendOTP(ctx context.Context, to recipient, c *token.Caller) (oneTime, error) {
 	return s.sendCode(ctx, purposeSignIn, to, c, func(ctx context.Context, tx pg.Tx) (decision, error) {
-		d := decision{Mail: mail{Template: "login_code"}, Act: act{Action: "otp.requested", Actor: anonymous, Outcome: denied}}
+		d := decision{Mail: mail{Template: "login_code"}, Act: act{Action: trail.OtpRequested, Actor: anonymous, Outcome: denied}}
 		acc, found, err := s.otpAccount(ctx, tx, to.To, to.Channel)
 		if err != nil || !found {
 			return d, err
@@ -98,7 +99,7 @@ func (s *Service) otpAccount(ctx context.Context, q pg.Querier, to, channel stri
 func (s *Service) verifyOTP(ctx context.Context, id uuid.UUID, code string, c *token.Caller) (loginResult, error) {
 	var ses session
 	var acc account
-	a := attemptAt{Purpose: purposeSignIn, ID: id, Code: code, Failure: act{Action: "login.failed", Reason: "one-time code"}}
+	a := attemptAt{Purpose: purposeSignIn, ID: id, Code: code, Failure: act{Action: trail.LoginFailed, Reason: "one-time code"}}
 	err := s.answerCode(ctx, a, c, func(ctx context.Context, tx pg.Tx, x oneTime, now time.Time) (refusal, err error) {
 		ses = session{}
 		var found bool
@@ -172,5 +173,5 @@ func (s *Service) ownPhone(ctx context.Context, tx pg.Tx, acc account, number st
 	if err := s.queueMail(ctx, tx, mail{To: acc.Email, Template: "phone_changed", Locale: acc.Locale, Name: acc.FirstName}, now); err != nil {
 		return err
 	}
-	return s.record(ctx, tx, c, now, act{Action: "account.phone_proved", Actor: who, Targets: []target{userTarget(acc.ID)}, Outcome: success})
+	return s.record(ctx, tx, c, now, act{Action: trail.AccountPhoneProved, Actor: who, Targets: []target{userTarget(acc.ID)}, Outcome: success})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -275,7 +276,7 @@ func (s *Service) addPasskey(ctx context.Context, tx pg.Tx, row passkeyRow, macs
 		return nil, false, err
 	}
 	return news, first, s.record(ctx, tx, c, now, act{
-		Action: "passkey.registered", Actor: userActor(acc.ID, c.SessionID), Outcome: success,
+		Action: trail.PasskeyRegistered, Actor: userActor(acc.ID, c.SessionID), Outcome: success,
 		Targets: []target{userTarget(acc.ID), passkeyTarget(row.ID)},
 	})
 }

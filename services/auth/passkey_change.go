@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // deletePasskey removes one of the caller's passkeys. With the last second
@@ -41,7 +42,7 @@ func (s *Service) deletePasskey(ctx context.Context, c *token.Caller, id uuid.UU
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "passkey.removed", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID), passkeyTarget(id)}, Outcome: success,
+			Action: trail.PasskeyRemoved, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID), passkeyTarget(id)}, Outcome: success,
 		})
 	})
 	if err != nil {

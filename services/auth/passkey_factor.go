@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // beginPasskeyFactor asks for a passkey as the second factor of a login.
@@ -99,7 +100,7 @@ func (s *Service) finishLoginByKey(ctx context.Context, owner, id uuid.UUID, has
 		if wrong != nil {
 			refusal = wrong
 			return s.record(ctx, tx, c, now, act{
-				Action: "login.failed", Actor: anonymous, Targets: []target{userTarget(owner)}, Outcome: denied, Reason: "second factor",
+				Action: trail.LoginFailed, Actor: anonymous, Targets: []target{userTarget(owner)}, Outcome: denied, Reason: "second factor",
 			})
 		}
 		if refusal, err = s.passKey(ctx, tx, row, said, c); err != nil || refusal != nil {
@@ -116,7 +117,7 @@ func (s *Service) finishLoginByKey(ctx context.Context, owner, id uuid.UUID, has
 			return err
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "mfa.verified", Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+			Action: trail.MFAVerified, Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 			Changes: []change{{Path: "method", After: "WEBAUTHN"}},
 		})
 	})

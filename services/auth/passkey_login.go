@@ -17,6 +17,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -212,12 +213,12 @@ func (s *Service) admitKey(ctx context.Context, tx pg.Tx, row passkeyRow, amr []
 		return ses, acc, err
 	}
 	return ses, acc, s.record(ctx, tx, c, s.now(), act{
-		Action: "passkey.used", Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID), passkeyTarget(row.ID)}, Outcome: success,
+		Action: trail.PasskeyUsed, Actor: userActor(acc.ID, ses.ID), Targets: []target{userTarget(acc.ID), passkeyTarget(row.ID)}, Outcome: success,
 	})
 }
 
 func badPasskey(row passkeyRow) act {
-	what := act{Action: "login.failed", Actor: anonymous, Outcome: denied, Reason: "passkey"}
+	what := act{Action: trail.LoginFailed, Actor: anonymous, Outcome: denied, Reason: "passkey"}
 	if row.AccountID != uuid.Nil {
 		what.Targets = []target{userTarget(row.AccountID), passkeyTarget(row.ID)}
 	}

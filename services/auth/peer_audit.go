@@ -12,12 +12,13 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
 // act is something worth recording. Never an address, a code or a token.
 type act struct {
-	Action  string
+	Action  trail.Action
 	Actor   actor
 	Targets []target
 	Outcome outcome
@@ -67,14 +68,14 @@ func (s *Service) record(ctx context.Context, tx pg.Tx, c *token.Caller, now tim
 
 func auditEvent(a act, c *token.Caller, now time.Time) outbox.Event {
 	ev := &auditv1.Event{
-		Action:    a.Action,
+		Action:    a.Action.String(),
 		Actor:     &auditv1.Event_Actor{Type: a.Actor.Type, Id: a.Actor.ID, SessionId: a.Actor.Session, ImpersonatorId: c.ImpersonatorID()},
 		Outcome:   a.Outcome,
 		RequestId: c.RequestID,
 		Reason:    a.Reason,
 		IpPrefix:  ipPrefix(c.ClientIP),
 	}
-	key := a.Action // of acts that are nobody's, so that they hold up no one
+	key := a.Action.String() // of acts that are nobody's, so that they hold up no one
 	for i, t := range a.Targets {
 		if i == 0 {
 			key = t.ID

@@ -8,6 +8,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/auth/password"
 )
 
@@ -121,7 +122,7 @@ func (s *Service) openRegistration(ctx context.Context, tx pg.Tx, p person, phc,
 		return ch, err
 	}
 	m := mail{To: p.Email, Template: "verify_email", Locale: p.Locale, Name: p.FirstName, Code: code}
-	what := act{Action: "registration.opened", Actor: anonymous, Outcome: success}
+	what := act{Action: trail.RegistrationOpened, Actor: anonymous, Outcome: success}
 	if known {
 		// No code has this hash: the owner is told, the visitor learns nothing.
 		never, err := randomBytes(s.rand, keyBytes)

@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/auth/password"
 )
 
@@ -24,7 +25,7 @@ func (s *Service) forgot(ctx context.Context, email string, c *token.Caller) (on
 		return oneTime{}, badField("email", "must be an address")
 	}
 	return s.sendCode(ctx, purposeReset, byMail(address), c, func(ctx context.Context, tx pg.Tx) (decision, error) {
-		d := decision{Mail: mail{Template: "reset_password"}, Act: act{Action: "password.reset_requested", Actor: anonymous, Outcome: denied}}
+		d := decision{Mail: mail{Template: "reset_password"}, Act: act{Action: trail.PasswordResetRequested, Actor: anonymous, Outcome: denied}}
 		acc, found, err := s.accountByEmail(ctx, tx, address)
 		if err != nil || !found || acc.EmailVerifiedAt == nil {
 			return d, err
@@ -46,7 +47,7 @@ func (s *Service) reset(ctx context.Context, id uuid.UUID, code, newPassword str
 	if err := weak(password.Weak(newPassword)); err != nil {
 		return err
 	}
-	a := attemptAt{Purpose: purposeReset, ID: id, Code: code, Keep: true, Failure: act{Action: "password.reset", Reason: "wrong code"}}
+	a := attemptAt{Purpose: purposeReset, ID: id, Code: code, Keep: true, Failure: act{Action: trail.PasswordReset, Reason: "wrong code"}}
 	err := s.answerCode(ctx, a, c, func(ctx context.Context, tx pg.Tx, x oneTime, _ time.Time) (refusal, err error) {
 		acc, found, err := s.account(ctx, tx, x.account())
 		if err != nil || !found {
@@ -104,7 +105,7 @@ func (s *Service) resetTx(ctx context.Context, tx pg.Tx, acc account, phc string
 	if err := s.tell(ctx, tx, acc, "password_reset", now); err != nil {
 		return nil, err
 	}
-	return news, s.record(ctx, tx, c, now, act{Action: "password.reset", Actor: anonymous, Targets: []target{userTarget(acc.ID)}, Outcome: success})
+	return news, s.record(ctx, tx, c, now, act{Action: trail.PasswordReset, Actor: anonymous, Targets: []target{userTarget(acc.ID)}, Outcome: success})
 }
 
 // changePassword sets a new password and ends the caller's other sessions.
@@ -169,7 +170,7 @@ func (s *Service) changePasswordTx(ctx context.Context, tx pg.Tx, acc account, o
 		return nil, err
 	}
 	return news, s.record(ctx, tx, c, now, act{
-		Action: "password.changed", Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.PasswordChanged, Actor: userActor(acc.ID, c.SessionID), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // Kinds of authzEvent.
@@ -51,7 +52,7 @@ func (s *Service) logout(ctx context.Context, c *token.Caller, sid uuid.UUID) er
 			return fail.New(fail.NotFound, "there is no such session")
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "session.revoked", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), sessionTarget(sid)}, Outcome: success,
+			Action: trail.SessionRevoked, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), sessionTarget(sid)}, Outcome: success,
 		})
 	})
 	if err != nil {
@@ -82,7 +83,7 @@ func (s *Service) logoutAll(ctx context.Context, c *token.Caller) error {
 		acts := make([]act, 0, len(ended))
 		for _, sid := range ended {
 			acts = append(acts, act{
-				Action: "session.revoked", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), sessionTarget(sid)}, Outcome: success,
+				Action: trail.SessionRevoked, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID), sessionTarget(sid)}, Outcome: success,
 			})
 		}
 		return s.record(ctx, tx, c, now, acts...)
@@ -116,11 +117,11 @@ func (s *Service) changeState(ctx context.Context, c *token.Caller, userID uuid.
 		}
 		now := s.now()
 		what := act{
-			Action: "account.reactivated", Actor: adminActor(c), Targets: []target{userTarget(userID)}, Outcome: success, Reason: reason,
+			Action: trail.AccountReactivated, Actor: adminActor(c), Targets: []target{userTarget(userID)}, Outcome: success, Reason: reason,
 			Changes: []change{{Path: "state", Before: before.State, After: state}},
 		}
 		if state == stateSuspended {
-			what.Action = "account.suspended"
+			what.Action = trail.AccountSuspended
 		}
 		if !mayManage(actor, before) {
 			refusal = fail.New(fail.PermissionDenied, "you may not change this account")

@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -51,7 +52,7 @@ func (s *Service) updateRole(ctx context.Context, c *token.Caller, name string, 
 		}
 		now := s.now()
 		what := act{
-			Action: "role.changed", Actor: adminActor(c), Targets: []target{{"role", name}}, Outcome: success, Reason: reason,
+			Action: trail.RoleChanged, Actor: adminActor(c), Targets: []target{{"role", name}}, Outcome: success, Reason: reason,
 			Changes: []change{{Path: "permissions", Before: listed(before.Permissions), After: listed(permissions)}},
 		}
 		if refusal = mayRedefine(actor, name, permissions); refusal != nil {
@@ -140,7 +141,7 @@ func mayRedefine(actor account, name string, permissions []string) error {
 // the caller's. Nobody stands below himself, above a superadmin, or gives that
 // role: so nobody raises himself, and superadmins are neither made nor lost here.
 func (s *Service) setRoles(ctx context.Context, c *token.Caller, userID uuid.UUID, roles []string, reason string) (account, error) {
-	return s.operate(ctx, c, userID, manageRoles, act{Action: "account.roles_changed", Reason: reason},
+	return s.operate(ctx, c, userID, manageRoles, act{Action: trail.AccountRolesChanged, Reason: reason},
 		func(ctx context.Context, tx pg.Tx, u upon) (effect, error) {
 			known, err := s.roles(ctx, tx)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // States of a signing key. There is always one that signs and one that stands
@@ -101,7 +102,7 @@ func (s *Service) tend(ctx context.Context, tx pg.Tx, keys []storedKey, now time
 		}
 		changed, hasPending = true, false
 		self := operator{actor: actor{Type: "service", ID: schema}, caller: &token.Caller{}}
-		if err := s.recordKey(ctx, tx, self, "signing_key.rotated", pending.Kid, "its time had come", now, change{"kid", active.Kid, pending.Kid}); err != nil {
+		if err := s.recordKey(ctx, tx, self, trail.SigningKeyRotated, pending.Kid, "its time had come", now, change{"kid", active.Kid, pending.Kid}); err != nil {
 			return false, err
 		}
 	}
@@ -182,7 +183,7 @@ func (s *Service) rotateKey(ctx context.Context, by operator, reason string) (st
 			if err := s.askKey(ctx, tx, kid, due); err != nil {
 				return err
 			}
-			return s.recordKey(ctx, tx, by, "signing_key.rotation_requested", kid, reason, now)
+			return s.recordKey(ctx, tx, by, trail.SigningKeyRotationRequested, kid, reason, now)
 		}
 		if err := s.succeed(ctx, tx, active, pending, now); err != nil {
 			return err
@@ -190,7 +191,7 @@ func (s *Service) rotateKey(ctx context.Context, by operator, reason string) (st
 		if _, err := s.standBy(ctx, tx, now.Add(publishWait), now); err != nil {
 			return err
 		}
-		return s.recordKey(ctx, tx, by, "signing_key.rotated", kid, reason, now, change{"kid", active.Kid, kid})
+		return s.recordKey(ctx, tx, by, trail.SigningKeyRotated, kid, reason, now, change{"kid", active.Kid, kid})
 	})
 	if err != nil {
 		return storedKey{}, err
@@ -219,7 +220,7 @@ func (s *Service) killKey(ctx context.Context, by operator, kid, reason string) 
 		}
 		active, _ := find(left, keyActive)
 		signs = active.Kid
-		return s.recordKey(ctx, tx, by, "signing_key.killed", kid, reason, now, change{"kid", kid, signs})
+		return s.recordKey(ctx, tx, by, trail.SigningKeyKilled, kid, reason, now, change{"kid", kid, signs})
 	})
 	if err != nil {
 		return storedKey{}, err
@@ -273,7 +274,7 @@ func (s *Service) moveKeys(ctx context.Context, do func(ctx context.Context, tx 
 	return s.loadKeys(ctx)
 }
 
-func (s *Service) recordKey(ctx context.Context, tx pg.Tx, by operator, action, kid, reason string, now time.Time, changes ...change) error {
+func (s *Service) recordKey(ctx context.Context, tx pg.Tx, by operator, action trail.Action, kid, reason string, now time.Time, changes ...change) error {
 	return s.record(ctx, tx, by.caller, now, act{
 		Action: action, Actor: by.actor, Targets: []target{{"signing_key", kid}}, Outcome: success, Reason: reason, Changes: changes,
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // clientID is who asks for tokens on a person's behalf: our own front end.
@@ -66,7 +67,7 @@ func (s *Service) openSession(ctx context.Context, tx pg.Tx, acc account, amr []
 		return session{}, err
 	}
 	return x, s.record(ctx, tx, c, now, act{
-		Action: "session.opened", Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
+		Action: trail.SessionOpened, Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
 	})
 }
 
@@ -114,7 +115,19 @@ func (s *Service) refresh(ctx context.Context, raw string, c *token.Caller) (gra
 		return grant{}, badRefresh()
 	}
 	now := s.now()
-	next, rotated, err := s.rotate(ctx, sid, counter, now)
+	var (
+		next    session
+		rotated bool
+	)
+	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
+		next, rotated, err = s.rotate(ctx, tx, sid, counter, now)
+		if err != nil || !rotated {
+			return err
+		}
+		return s.record(ctx, tx, c, now, act{
+			Action: trail.SessionRefreshed, Actor: userActor(next.AccountID, sid), Targets: []target{userTarget(next.AccountID), sessionTarget(sid)}, Outcome: success,
+		})
+	})
 	if err != nil {
 		return grant{}, err
 	}
@@ -172,7 +185,7 @@ func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now ti
 			}
 		}
 		return s.record(ctx, tx, c, now, act{
-			Action: "session.reuse_detected", Actor: anonymous, Targets: []target{userTarget(x.AccountID), sessionTarget(x.ID)}, Outcome: denied,
+			Action: trail.SessionReuseDetected, Actor: anonymous, Targets: []target{userTarget(x.AccountID), sessionTarget(x.ID)}, Outcome: denied,
 		})
 	})
 	if err != nil {

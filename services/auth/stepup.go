@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 func wrongPassword() error { return fail.New(fail.InvalidCredentials, "the password is not right") }
@@ -45,7 +46,7 @@ func (s *Service) ownPassword(ctx context.Context, acc account, plain string, c 
 func (s *Service) recordRefusal(ctx context.Context, c *token.Caller, reason string) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
 		return s.record(ctx, tx, c, s.now(), act{
-			Action: "login.failed", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: denied, Reason: reason,
+			Action: trail.LoginFailed, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: denied, Reason: reason,
 		})
 	})
 	s.outbox.Wake()
@@ -77,7 +78,7 @@ func (s *Service) ownCode(ctx context.Context, c *token.Caller, code string,
 		}
 		if fits = method != ""; !fits {
 			return s.record(ctx, tx, c, now, act{
-				Action: "login.failed", Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: denied, Reason: "second factor",
+				Action: trail.LoginFailed, Actor: userActor(c.UserID, c.SessionID), Targets: []target{userTarget(c.UserID)}, Outcome: denied, Reason: "second factor",
 			})
 		}
 		if err := s.recoveryUsed(ctx, tx, acc, method, now); err != nil {
@@ -168,7 +169,7 @@ func (s *Service) freshen(ctx context.Context, tx pg.Tx, c *token.Caller, now ti
 		return acc, session{}, ended()
 	}
 	return acc, next, s.record(ctx, tx, c, now, act{
-		Action: "session.stepped_up", Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
+		Action: trail.SessionSteppedUp, Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
 	})
 }
 

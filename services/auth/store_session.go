@@ -69,8 +69,8 @@ UPDATE auth.session
  WHERE id = @id AND counter = @counter AND revoked_at IS NULL AND idle_until > @now AND expires_at > @now
 RETURNING ` + sessionColumns
 
-func (s *Service) rotate(ctx context.Context, id uuid.UUID, counter int64, now time.Time) (session, bool, error) {
-	return one[session](ctx, s.db.Pool, "rotate a session", rotateSession, args{"id": id, "counter": counter, "now": now})
+func (s *Service) rotate(ctx context.Context, q pg.Querier, id uuid.UUID, counter int64, now time.Time) (session, bool, error) {
+	return one[session](ctx, q, "rotate a session", rotateSession, args{"id": id, "counter": counter, "now": now})
 }
 
 const liveSessions = `

@@ -8,6 +8,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const roleTherapist = "therapist"
@@ -46,11 +47,11 @@ func (s *Service) verifyTherapist(ctx context.Context, tx pg.Tx, userID uuid.UUI
 		return nil, err
 	}
 	what := act{
-		Action: "role.granted", Actor: actor{Type: "service", ID: "user"}, Targets: []target{userTarget(userID)}, Outcome: success,
+		Action: trail.RoleGranted, Actor: actor{Type: "service", ID: "user"}, Targets: []target{userTarget(userID)}, Outcome: success,
 		Changes: []change{{Path: "roles", After: roleTherapist}},
 	}
 	if !verified {
-		what.Action, what.Changes = "role.revoked", []change{{Path: "roles", Before: roleTherapist}}
+		what.Action, what.Changes = trail.RoleRevoked, []change{{Path: "roles", Before: roleTherapist}}
 	}
 	return news, s.record(ctx, tx, &token.Caller{RequestID: requestID}, now, what)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // The person set a password minutes ago and read the mail: one factor. The
@@ -84,7 +85,7 @@ func (s *Service) activate(ctx context.Context, tx pg.Tx, p person, phc string, 
 		return acc, false, err
 	}
 	err = s.record(ctx, tx, c, now, act{
-		Action: "account.verified", Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
+		Action: trail.AccountVerified, Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 	})
 	return acc, false, err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/payment/factstate"
 	"github.com/manas360/platform/services/payment/ledger"
 )
@@ -129,10 +130,10 @@ func refusedAs(err error) string {
 
 // approve, complete and so on, as the server does them.
 var (
-	approving  = act{action: "payout.approved", from: payoutPending, to: payoutProcessing, reason: "checked the sessions"}
-	rejecting  = act{action: "payout.rejected", from: payoutPending, to: payoutRejected, reason: "sessions are disputed"}
-	completing = act{action: "payout.completed", from: payoutProcessing, to: payoutCompleted, reason: "seen on the statement"}
-	failing    = act{action: "payout.failed", from: payoutProcessing, to: payoutFailed, reason: "the account is closed"}
+	approving  = act{action: trail.PayoutApproved, from: payoutPending, to: payoutProcessing, reason: "checked the sessions"}
+	rejecting  = act{action: trail.PayoutRejected, from: payoutPending, to: payoutRejected, reason: "sessions are disputed"}
+	completing = act{action: trail.PayoutCompleted, from: payoutProcessing, to: payoutCompleted, reason: "seen on the statement"}
+	failing    = act{action: trail.PayoutFailed, from: payoutProcessing, to: payoutFailed, reason: "the account is closed"}
 )
 
 func (r *rig) does(ctx context.Context, t *testing.T, payoutID, by uuid.UUID, a act) payout {

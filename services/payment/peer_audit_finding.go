@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -17,7 +18,7 @@ func auditFound(ctx context.Context, invariant string, v violation, now time.Tim
 	return outbox.Event{
 		Key: "invariant:" + invariant, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: "payment.invariant_violated", Actor: &auditv1.Event_Actor{Type: "service", Id: "payment"}, Outcome: auditv1.Event_FAILURE,
+			Action: trail.PaymentInvariantViolated.String(), Actor: &auditv1.Event_Actor{Type: "service", Id: "payment"}, Outcome: auditv1.Event_FAILURE,
 			RequestId: requestID(ctx), Source: schema, Changes: []*auditv1.Event_Change{text("invariant", "", invariant)},
 			Targets: []*auditv1.Event_Target{{Type: "invariant", Id: clip(v.Subject, maxRefLen)}},
 		},
@@ -33,7 +34,7 @@ func auditAcknowledged(ctx context.Context, f finding, by uuid.UUID, note string
 	return outbox.Event{
 		Key: "invariant:" + f.Invariant, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: "payment.finding_acknowledged", Actor: who, Outcome: auditv1.Event_SUCCESS,
+			Action: trail.PaymentFindingAcknowledged.String(), Actor: who, Outcome: auditv1.Event_SUCCESS,
 			RequestId: requestID(ctx), Source: schema, Reason: note,
 			Targets: []*auditv1.Event_Target{{Type: "finding", Id: id.Format(findingPrefix, f.ID)}},
 		},

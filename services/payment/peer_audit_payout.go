@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	"github.com/manas360/platform/services/payment/ledger"
 )
@@ -16,12 +17,12 @@ import (
 // auditReleased tells that a payment's service was delivered.
 func auditReleased(ctx context.Context, p payment, amountMinor int64, now time.Time) outbox.Event {
 	by := &auditv1.Event_Actor{Type: "service", Id: "payment"}
-	return record(ctx, "payment.earnings_released", by, p.ID, p.UserID, auditv1.Event_SUCCESS, now,
+	return record(ctx, trail.PaymentEarningsReleased, by, p.ID, p.UserID, auditv1.Event_SUCCESS, now,
 		text("beneficiaryId", "", id.Format("usr", *p.BeneficiaryID)), number("amountMinor", amountMinor))
 }
 
 // auditPayout tells what an administrator did with a payout, and why.
-func auditPayout(ctx context.Context, action string, p payout, before payoutState, by uuid.UUID, reason string, now time.Time) outbox.Event {
+func auditPayout(ctx context.Context, action trail.Action, p payout, before payoutState, by uuid.UUID, reason string, now time.Time) outbox.Event {
 	actor := &auditv1.Event_Actor{Type: "admin", Id: id.Format("usr", by)}
 	if c, ok := token.FromContext(ctx); ok {
 		actor.ImpersonatorId = c.ImpersonatorID()
@@ -39,15 +40,15 @@ func auditPayoutPosted(ctx context.Context, p payout, j ledger.Journal, now time
 	for _, line := range j.Postings {
 		changes = append(changes, number("posting."+line.Account, line.AmountMinor))
 	}
-	return payoutEvent(ctx, "ledger.posted", p, &auditv1.Event_Actor{Type: "service", Id: "payment"}, "", now, changes...)
+	return payoutEvent(ctx, trail.LedgerPosted, p, &auditv1.Event_Actor{Type: "service", Id: "payment"}, "", now, changes...)
 }
 
-func payoutEvent(ctx context.Context, action string, p payout, by *auditv1.Event_Actor, reason string, now time.Time, changes ...*auditv1.Event_Change) outbox.Event {
+func payoutEvent(ctx context.Context, action trail.Action, p payout, by *auditv1.Event_Actor, reason string, now time.Time, changes ...*auditv1.Event_Change) outbox.Event {
 	name := id.Format(payoutPrefix, p.ID)
 	return outbox.Event{
 		Key: name, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: action, Actor: by, Outcome: auditv1.Event_SUCCESS, Changes: changes, RequestId: requestID(ctx), Source: schema, Reason: reason,
+			Action: action.String(), Actor: by, Outcome: auditv1.Event_SUCCESS, Changes: changes, RequestId: requestID(ctx), Source: schema, Reason: reason,
 			Targets: []*auditv1.Event_Target{{Type: "payout", Id: name}, {Type: "user", Id: id.Format("usr", p.BeneficiaryID)}},
 		},
 	}
@@ -58,7 +59,7 @@ func auditSealed(ctx context.Context, seq int64, hash string, now time.Time) out
 	return outbox.Event{
 		Key: "ledger", Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: "ledger.sealed", Actor: &auditv1.Event_Actor{Type: "service", Id: "payment"}, Outcome: auditv1.Event_SUCCESS,
+			Action: trail.LedgerSealed.String(), Actor: &auditv1.Event_Actor{Type: "service", Id: "payment"}, Outcome: auditv1.Event_SUCCESS,
 			RequestId: requestID(ctx), Source: schema, Changes: []*auditv1.Event_Change{number("seq", seq), text("hash", "", hash)},
 			Targets: []*auditv1.Event_Target{{Type: "ledger", Id: "journal"}},
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	"github.com/manas360/platform/services/payment/factstate"
 )
@@ -30,7 +31,7 @@ func operator(p payment, by uuid.UUID) *auditv1.Event_Actor {
 }
 
 // auditRefund is the event of a refund asked for, approved or rejected.
-func auditRefund(ctx context.Context, action string, p payment, r refund, by uuid.UUID, now time.Time) outbox.Event {
+func auditRefund(ctx context.Context, action trail.Action, p payment, r refund, by uuid.UUID, now time.Time) outbox.Event {
 	e := record(ctx, action, operator(p, by), p.ID, p.UserID, auditv1.Event_SUCCESS, now,
 		text("refund.state", "", r.State), number("refund.amountMinor", r.AmountMinor), text("refund.origin", "", r.Origin))
 	reason := r.Reason
@@ -41,7 +42,7 @@ func auditRefund(ctx context.Context, action string, p payment, r refund, by uui
 }
 
 // auditRefundMoved is the event of money that went back, or did not.
-func auditRefundMoved(ctx context.Context, action string, p payment, r refund, refundWas string, paymentWas factstate.State, from origin, now time.Time) outbox.Event {
+func auditRefundMoved(ctx context.Context, action trail.Action, p payment, r refund, refundWas string, paymentWas factstate.State, from origin, now time.Time) outbox.Event {
 	outcome := auditv1.Event_SUCCESS
 	if r.State == refundDead {
 		outcome = auditv1.Event_FAILURE
@@ -67,7 +68,7 @@ func aboutRefund(e outbox.Event, r refund, reason string) outbox.Event {
 }
 
 // auditDispute is the event of a dispute opened or closed at the bank.
-func auditDispute(ctx context.Context, action string, p payment, d dispute, was string, from origin, now time.Time) outbox.Event {
+func auditDispute(ctx context.Context, action trail.Action, p payment, d dispute, was string, from origin, now time.Time) outbox.Event {
 	e := record(ctx, action, from.actor(p.Provider), p.ID, p.UserID, auditv1.Event_SUCCESS, now,
 		text("dispute.state", was, d.State), number("dispute.amountMinor", d.AmountMinor))
 	if ev, ok := e.Payload.(*auditv1.Event); ok {

@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -22,7 +23,7 @@ func auditRetried(ctx context.Context, k kept, by uuid.UUID, reason string, now 
 	return outbox.Event{
 		Key: target, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: "webhook.retried", Actor: actor, Outcome: auditv1.Event_SUCCESS,
+			Action: trail.WebhookRetried.String(), Actor: actor, Outcome: auditv1.Event_SUCCESS,
 			RequestId: requestID(ctx), Source: schema, Reason: reason,
 			Targets: []*auditv1.Event_Target{{Type: "webhook", Id: target}},
 			Changes: []*auditv1.Event_Change{text("state", k.State, eventReceived), text("provider", "", k.Provider)},

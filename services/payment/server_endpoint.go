@@ -8,6 +8,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/trail"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 )
 
@@ -101,7 +102,7 @@ func (s *endpointServer) UpdateWebhookEndpoint(ctx context.Context, r *paymentv1
 			return nil, err
 		}
 	}
-	e, err := s.changeEndpoint(ctx, o.organizationID, endpointID, o.by, "webhook_endpoint.updated", func(e *endpoint) {
+	e, err := s.changeEndpoint(ctx, o.organizationID, endpointID, o.by, trail.WebhookEndpointUpdated, func(e *endpoint) {
 		e.PayerID = o.payerID
 		if r.Url != nil {
 			e.URL = r.GetUrl()
@@ -140,7 +141,7 @@ func (s *endpointServer) RotateWebhookSecret(ctx context.Context, r *paymentv1.R
 		return nil, err
 	}
 	until := s.now().Add(rotationLife)
-	e, err := s.changeEndpoint(ctx, o.organizationID, endpointID, o.by, "webhook_endpoint.secret_rotated", func(e *endpoint) {
+	e, err := s.changeEndpoint(ctx, o.organizationID, endpointID, o.by, trail.WebhookEndpointSecretRotated, func(e *endpoint) {
 		e.PreviousSecret, e.PreviousUntil = e.Secret, &until
 		e.Secret = s.sealer.seal(e.ID, secret)
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
+	"github.com/manas360/platform/pkg/trail"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 )
@@ -85,25 +86,25 @@ func (s *ledgerServer) RequestPayout(ctx context.Context, r *paymentv1.RequestPa
 }
 
 func (s *ledgerServer) ApprovePayout(ctx context.Context, r *paymentv1.ApprovePayoutRequest) (*paymentv1.ApprovePayoutResponse, error) {
-	m, err := s.act(ctx, r.GetId(), act{action: "payout.approved", from: payoutPending, to: payoutProcessing, reason: r.GetReason()})
+	m, err := s.act(ctx, r.GetId(), act{action: trail.PayoutApproved, from: payoutPending, to: payoutProcessing, reason: r.GetReason()})
 	return &paymentv1.ApprovePayoutResponse{Payout: m}, err
 }
 
 func (s *ledgerServer) RejectPayout(ctx context.Context, r *paymentv1.RejectPayoutRequest) (*paymentv1.RejectPayoutResponse, error) {
-	m, err := s.act(ctx, r.GetId(), act{action: "payout.rejected", from: payoutPending, to: payoutRejected, reason: r.GetReason()})
+	m, err := s.act(ctx, r.GetId(), act{action: trail.PayoutRejected, from: payoutPending, to: payoutRejected, reason: r.GetReason()})
 	return &paymentv1.RejectPayoutResponse{Payout: m}, err
 }
 
 func (s *ledgerServer) CompletePayout(ctx context.Context, r *paymentv1.CompletePayoutRequest) (*paymentv1.CompletePayoutResponse, error) {
 	m, err := s.act(ctx, r.GetId(), act{
-		action: "payout.completed", from: payoutProcessing, to: payoutCompleted, reason: r.GetReason(), bankReference: r.GetBankReference(),
+		action: trail.PayoutCompleted, from: payoutProcessing, to: payoutCompleted, reason: r.GetReason(), bankReference: r.GetBankReference(),
 	})
 	return &paymentv1.CompletePayoutResponse{Payout: m}, err
 }
 
 func (s *ledgerServer) FailPayout(ctx context.Context, r *paymentv1.FailPayoutRequest) (*paymentv1.FailPayoutResponse, error) {
 	m, err := s.act(ctx, r.GetId(), act{
-		action: "payout.failed", from: payoutProcessing, to: payoutFailed, reason: r.GetReason(), bankReference: r.GetBankReference(),
+		action: trail.PayoutFailed, from: payoutProcessing, to: payoutFailed, reason: r.GetReason(), bankReference: r.GetBankReference(),
 	})
 	return &paymentv1.FailPayoutResponse{Payout: m}, err
 }

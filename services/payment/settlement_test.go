@@ -336,6 +336,13 @@ func TestSweep(t *testing.T) {
 	if n := r.broken("captured_has_journal"); n != 1 {
 		t.Error("what is not mended is gone")
 	}
+	var open uuid.UUID
+	if err := r.db.Pool.QueryRow(ctx, `SELECT id FROM payment.finding WHERE invariant = 'captured_has_journal'`).Scan(&open); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := r.acknowledge(ctx, open, uuid.New(), "asked the bank about it"); err != nil || f.AcknowledgedAt == nil || r.audited("payment.finding_acknowledged") != 1 {
+		t.Errorf("acknowledged %v, %v, %d audited", f, err, r.audited("payment.finding_acknowledged"))
+	}
 }
 
 // Every invariant's query runs, also over a window.

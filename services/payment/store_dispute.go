@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/payment/factstate"
 	"github.com/manas360/platform/services/payment/ledger"
 )
@@ -67,7 +68,7 @@ func (s *Service) applyDispute(ctx context.Context, said saidOfDispute, from ori
 			if err := s.openDispute(ctx, tx, p, d, now); err != nil {
 				return err
 			}
-			events = append(events, auditDispute(ctx, "payment.dispute_opened", p, d, "", from, now))
+			events = append(events, auditDispute(ctx, trail.PaymentDisputeOpened, p, d, "", from, now))
 		} else if err != nil {
 			return err
 		}
@@ -146,7 +147,7 @@ func (s *Service) closeDispute(ctx context.Context, tx pgx.Tx, p *payment, d dis
 	if err := s.flagDisputed(ctx, tx, p, lost, now); err != nil {
 		return nil, err
 	}
-	events := []outbox.Event{auditDispute(ctx, "payment.dispute_closed", *p, d, was, from, now)}
+	events := []outbox.Event{auditDispute(ctx, trail.PaymentDisputeClosed, *p, d, was, from, now)}
 	if lost > 0 {
 		events = append(events, stateChanged(*p, now))
 	}

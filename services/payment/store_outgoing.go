@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const endpointColumns = `
@@ -70,7 +71,7 @@ func (s *Service) addEndpoint(ctx context.Context, e endpoint, by uuid.UUID) err
 		}); err != nil {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditEndpoint(ctx, "webhook_endpoint.created", e, by, "", e.CreatedAt)) //nolint:wrapcheck // its own words
+		return s.outbox.Append(ctx, tx, auditEndpoint(ctx, trail.WebhookEndpointCreated, e, by, "", e.CreatedAt)) //nolint:wrapcheck // its own words
 	})
 	if err != nil {
 		return fmt.Errorf("add endpoint: %w", err)
@@ -86,7 +87,7 @@ UPDATE payment.webhook_endpoint
  WHERE id = @id`
 
 // changeEndpoint changes one under its row's lock, and audits it.
-func (s *Service) changeEndpoint(ctx context.Context, organizationID, endpointID, by uuid.UUID, action string, change func(*endpoint)) (e endpoint, err error) {
+func (s *Service) changeEndpoint(ctx context.Context, organizationID, endpointID, by uuid.UUID, action trail.Action, change func(*endpoint)) (e endpoint, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		now := s.now()
 		if e, err = one[endpoint](ctx, tx, selectEndpointOf+` FOR UPDATE`, pgx.StrictNamedArgs{"id": endpointID, "organization_id": organizationID}); err != nil {
@@ -125,7 +126,7 @@ func (s *Service) removeEndpoint(ctx context.Context, organizationID, endpointID
 		if _, err := exec(ctx, tx, deleteEndpoint, pgx.StrictNamedArgs{"id": e.ID}); err != nil {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditEndpoint(ctx, "webhook_endpoint.deleted", e, by, "", s.now())) //nolint:wrapcheck // its own words
+		return s.outbox.Append(ctx, tx, auditEndpoint(ctx, trail.WebhookEndpointDeleted, e, by, "", s.now())) //nolint:wrapcheck // its own words
 	})
 	if err != nil {
 		return fmt.Errorf("remove endpoint: %w", err)
@@ -291,7 +292,7 @@ func (s *Service) judge(ctx context.Context, tx pgx.Tx, e endpoint, state string
 		if status == http.StatusGone {
 			e.DisabledReason = "it said that it is gone"
 		}
-		events = append(events, auditEndpoint(ctx, "webhook_endpoint.disabled", e, uuid.Nil, e.DisabledReason, now))
+		events = append(events, auditEndpoint(ctx, trail.WebhookEndpointDisabled, e, uuid.Nil, e.DisabledReason, now))
 	case e.FailingSince == nil:
 		e.FailingSince = &now
 	default:

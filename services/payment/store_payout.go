@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/payment/ledger"
 )
 
@@ -98,7 +99,7 @@ func (s *Service) requestPayout(ctx context.Context, by, beneficiary uuid.UUID, 
 		if p, err = s.payout(ctx, tx, p.ID); err != nil {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditPayout(ctx, "payout.requested", p, "", by, reason, now)) //nolint:wrapcheck // its own words
+		return s.outbox.Append(ctx, tx, auditPayout(ctx, trail.PayoutRequested, p, "", by, reason, now)) //nolint:wrapcheck // its own words
 	})
 	if err != nil {
 		return payout{}, fmt.Errorf("request a payout: %w", err)
@@ -117,7 +118,7 @@ UPDATE payment.payout
 
 // act is what an administrator does with a payout.
 type act struct {
-	action        string
+	action trail.Action
 	from, to      payoutState
 	by            uuid.UUID
 	reason        string

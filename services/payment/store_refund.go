@@ -13,6 +13,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/payment/factstate"
 	"github.com/manas360/platform/services/payment/ledger"
 )
@@ -143,7 +144,7 @@ func (s *Service) reserveIn(ctx context.Context, tx pgx.Tx, w wantedRefund) (ref
 	if err != nil {
 		return refund{}, err
 	}
-	return r, s.outbox.Append(ctx, tx, auditRefund(ctx, "payment.refund_requested", p, r, w.By, now)) //nolint:wrapcheck // its own words
+	return r, s.outbox.Append(ctx, tx, auditRefund(ctx, trail.PaymentRefundRequested, p, r, w.By, now)) //nolint:wrapcheck // its own words
 }
 
 const decideRefundRow = `
@@ -172,9 +173,9 @@ func (s *Service) decideRefund(ctx context.Context, refundID, by uuid.UUID, reas
 			return fail.New(fail.PermissionDenied, "another administrator must decide on it")
 		}
 		var next *time.Time
-		action := "payment.refund_rejected"
+		action := trail.PaymentRefundRejected
 		if to == refundApproved {
-			next, action = &now, "payment.refund_approved"
+			next, action = &now, trail.PaymentRefundApproved
 		}
 		n, err := exec(ctx, tx, decideRefundRow, pgx.StrictNamedArgs{"id": r.ID, "state": to, "by": by, "reason": reason, "next_poll": next, "now": now})
 		if err != nil {
@@ -470,9 +471,9 @@ func (s *Service) moveRefundIn(ctx context.Context, tx pgx.Tx, p payment, r refu
 	}).Scan(&p.Version); err != nil {
 		return fmt.Errorf("settle the refund: %w", err)
 	}
-	action := "payment.refunded"
+	action := trail.PaymentRefunded
 	if r.State == refundDead {
-		action = "payment.refund_failed"
+		action = trail.PaymentRefundFailed
 	}
 	moved := auditRefundMoved(ctx, action, p, r, before.State, was, from, now)
 	if refunded == 0 {

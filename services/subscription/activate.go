@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 	"github.com/manas360/platform/services/subscription/period"
 )
@@ -119,7 +120,7 @@ func (s *Service) begin(ctx context.Context, tx txn, sub *subscription, c captur
 		return err
 	}
 	_, err := s.apply(ctx, tx, sub, step{
-		fact: lifecycle.Captured, action: "subscription.activated", reason: "paid", by: by, now: now, paid: c.PaymentID,
+		fact: lifecycle.Captured, action: trail.SubscriptionActivated, reason: "paid", by: by, now: now, paid: c.PaymentID,
 		also: []change{{"planCode", "", sub.PlanCode}},
 	})
 	return err
@@ -132,7 +133,7 @@ func (s *Service) receipt(ctx context.Context, tx txn, sub subscription, inv inv
 	if c.PaymentID != uuid.Nil {
 		inv.PaymentID = &c.PaymentID
 	}
-	events := []outbox.Event{also(audit(ctx, "invoice.issued", by, sub, s.now(),
+	events := []outbox.Event{also(audit(ctx, trail.InvoiceIssued, by, sub, s.now(),
 		change{"state", draftState, paidState}, change{"totalMinor", "", inv.TotalMinor}), "invoice", "inv", inv.ID)}
 	if inv.TotalMinor > 0 {
 		events = append(events, s.notice(inv.UserID, "receipt", map[string]string{
@@ -152,7 +153,7 @@ func (s *Service) supersede(ctx context.Context, tx txn, live, by subscription, 
 		return err
 	}
 	_, err := s.apply(ctx, tx, &live, step{
-		fact: lifecycle.Superseded, action: "subscription.superseded", reason: "superseded by " + by.PlanCode, by: who, now: live.at(wall),
+		fact: lifecycle.Superseded, action: trail.SubscriptionSuperseded, reason: "superseded by " + by.PlanCode, by: who, now: live.at(wall),
 	})
 	return err
 }
@@ -170,7 +171,7 @@ func (s *Service) takeBack(ctx context.Context, tx txn, sub subscription, c capt
 	}
 	if whole && sub.PaymentID != nil && *sub.PaymentID == c.PaymentID && lifecycle.State(sub.State).Live() {
 		if _, err := s.apply(ctx, tx, &sub, step{
-			fact: lifecycle.Refunded, action: "subscription.refunded", reason: "refunded", by: by, now: sub.at(s.now()), paid: c.PaymentID,
+			fact: lifecycle.Refunded, action: trail.SubscriptionRefunded, reason: "refunded", by: by, now: sub.at(s.now()), paid: c.PaymentID,
 		}); err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (s *Service) correct(ctx context.Context, tx txn, sub subscription, c captu
 		return err
 	}
 	if err := s.outbox.Append(ctx, tx,
-		also(audit(ctx, "invoice.credited", by, sub, now, change{"totalMinor", "", note.TotalMinor}), "invoice", "inv", note.ID),
+		also(audit(ctx, trail.InvoiceCredited, by, sub, now, change{"totalMinor", "", note.TotalMinor}), "invoice", "inv", note.ID),
 		s.notice(note.UserID, "credit_note", map[string]string{
 			"detail": note.Lines[0].Description + ": " + rupees(note.Currency, note.TotalMinor), "link": "/invoices/" + invoiceName(note.ID),
 		}),
@@ -218,7 +219,7 @@ func (s *Service) mistrust(ctx context.Context, sub subscription, c capture, by 
 		Int64("want_minor", sub.TotalMinor).Int64("got_minor", c.AmountMinor).Str("currency", c.Currency).
 		Msg("payment does not match its order")
 	err := s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
-		return s.outbox.Append(ctx, tx, also(audit(ctx, "payment.integrity_failed", by, sub, s.now(),
+		return s.outbox.Append(ctx, tx, also(audit(ctx, trail.PaymentIntegrityFailed, by, sub, s.now(),
 			change{"amountMinor", sub.TotalMinor, c.AmountMinor}), "payment", "pay", c.PaymentID))
 	})
 	if err != nil {

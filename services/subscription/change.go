@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 )
 
@@ -59,7 +60,7 @@ func (s *Service) target(ctx context.Context, userID uuid.UUID, w wanted) (plan,
 // time is over.
 func (s *Service) change(ctx context.Context, userID uuid.UUID, w wanted) (order, error) {
 	if w.PlanCode == freePlan { // the lowest of all: there is nothing to pay
-		sub, err := s.wish(ctx, userID, "", step{fact: lifecycle.CancelAtEnd, action: "subscription.cancel_scheduled", reason: "downgrade to free"}, "")
+		sub, err := s.wish(ctx, userID, "", step{fact: lifecycle.CancelAtEnd, action: trail.SubscriptionCancelScheduled, reason: "downgrade to free"}, "")
 		return order{subscription: sub}, err
 	}
 	p, pr, err := s.target(ctx, userID, w)
@@ -148,7 +149,7 @@ func (s *Service) downgrade(ctx context.Context, tx txn, q quote) (subscription,
 	if err := s.move(ctx, tx, &live, live.State, "downgrade to "+q.Plan.Code, live.at(now)); err != nil {
 		return live, err
 	}
-	return live, s.outbox.Append(ctx, tx, audit(ctx, "subscription.change_scheduled", by, live, now,
+	return live, s.outbox.Append(ctx, tx, audit(ctx, trail.SubscriptionChangeScheduled, by, live, now,
 		change{"pendingPlanCode", "", q.Plan.Code}))
 }
 
@@ -208,7 +209,7 @@ func (s *Service) grantWish(ctx context.Context, tx txn, sub *subscription, st s
 		}
 	case lifecycle.Keep:
 		if sub.State == pausedState {
-			st.fact, st.action = lifecycle.Resume, "subscription.resumed"
+			st.fact, st.action = lifecycle.Resume, trail.SubscriptionResumed
 			if err := s.unpause(ctx, tx, sub, st.now); err != nil {
 				return err
 			}
@@ -250,7 +251,7 @@ func (s *Service) unschedule(ctx context.Context, tx txn, sub *subscription, st 
 		return true, err
 	}
 	return true, s.outbox.Append(ctx, tx, explained(st.why,
-		audit(ctx, "subscription.change_withdrawn", st.by, *sub, s.now(), change{"pendingPlanCode", was, ""})))
+		audit(ctx, trail.SubscriptionChangeWithdrawn, st.by, *sub, s.now(), change{"pendingPlanCode", was, ""})))
 }
 
 // startTrial begins the one trial a user has.
@@ -327,7 +328,7 @@ func (s *Service) begun(ctx context.Context, tx txn, trial, live subscription, h
 	if err != nil {
 		return sub, err
 	}
-	started := audit(ctx, "subscription.trial_started", by, sub, s.now(), change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
+	started := audit(ctx, trail.SubscriptionTrialStarted, by, sub, s.now(), change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
 	if err := s.outbox.Append(ctx, tx, started, s.notice(sub.UserID, "trial_started", map[string]string{
 		"detail": sub.PlanName, "date": s.when(*sub.TrialEnd), "link": "/subscription",
 	})); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/gst"
 )
 
@@ -187,7 +188,7 @@ func (s *Service) insertOrder(ctx context.Context, tx txn, userID uuid.UUID, q q
 		return sub, payable{}, err
 	}
 	by := actorOf(ctx)
-	if err := s.outbox.Append(ctx, tx, audit(ctx, "subscription.checkout_started", by, sub, wall,
+	if err := s.outbox.Append(ctx, tx, audit(ctx, trail.SubscriptionCheckoutStarted, by, sub, wall,
 		change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode}, change{"cycle", "", sub.Cycle},
 		change{"totalMinor", "", sub.TotalMinor})); err != nil {
 		return sub, payable{}, err
@@ -239,7 +240,7 @@ func (s *Service) abandonIn(ctx context.Context, tx txn, subID uuid.UUID, why st
 	if err := s.releaseCoupon(ctx, tx, sub.ID, now); err != nil {
 		return err
 	}
-	return s.outbox.Append(ctx, tx, audit(ctx, "subscription.expired", by, sub, now,
+	return s.outbox.Append(ctx, tx, audit(ctx, trail.SubscriptionExpired, by, sub, now,
 		change{"state", pendingState, sub.State}))
 }
 

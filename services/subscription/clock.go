@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -55,7 +56,7 @@ func (s *Service) makeClock(ctx context.Context, by uuid.UUID, at time.Time) (te
 		if err := s.insertClock(ctx, tx, c, by); err != nil {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditClock(ctx, "test_clock.created", c, s.now()))
+		return s.outbox.Append(ctx, tx, auditClock(ctx, trail.TestClockCreated, c, s.now()))
 	})
 }
 
@@ -90,7 +91,7 @@ func (s *Service) advanceClock(ctx context.Context, clockID string, to time.Time
 		if !sent {
 			return fail.New(fail.Conflict, "the test clock is moving already")
 		}
-		return s.outbox.Append(ctx, tx, auditClock(ctx, "test_clock.advanced", c, s.now(), change{"frozenAt", c.FrozenAt, to}))
+		return s.outbox.Append(ctx, tx, auditClock(ctx, trail.TestClockAdvanced, c, s.now(), change{"frozenAt", c.FrozenAt, to}))
 	})
 	if err != nil {
 		return c, err

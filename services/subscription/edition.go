@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -149,7 +150,7 @@ func (s *Service) publish(ctx context.Context, e edition, etag, reason string) (
 			return err
 		}
 		out = e
-		return s.outbox.Append(ctx, tx, auditSold(ctx, "plan.published", "plan", e.Code, reason, now, changesOf(was, e)...))
+		return s.outbox.Append(ctx, tx, auditSold(ctx, trail.PlanPublished, "plan", e.Code, reason, now, changesOf(was, e)...))
 	})
 	if err != nil {
 		return edition{}, err
@@ -225,7 +226,7 @@ func (s *Service) newCoupon(ctx context.Context, c coupon, reason string) (coupo
 		if !made {
 			return fail.New(fail.Conflict, "the code %s has been used before", c.Code)
 		}
-		return s.outbox.Append(ctx, tx, auditSold(ctx, "coupon.created", "coupon", c.Code, reason, now, c.changes()...))
+		return s.outbox.Append(ctx, tx, auditSold(ctx, trail.CouponCreated, "coupon", c.Code, reason, now, c.changes()...))
 	})
 	if err != nil {
 		return coupon{}, err
@@ -274,7 +275,7 @@ func (s *Service) endCoupon(ctx context.Context, code, reason string) (coupon, e
 		if c.ValidUntil != nil {
 			before = *c.ValidUntil
 		}
-		return s.outbox.Append(ctx, tx, auditSold(ctx, "coupon.ended", "coupon", code, reason, now, change{"validUntil", before, now}))
+		return s.outbox.Append(ctx, tx, auditSold(ctx, trail.CouponEnded, "coupon", code, reason, now, change{"validUntil", before, now}))
 	})
 	if err != nil {
 		return coupon{}, err

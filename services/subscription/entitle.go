@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/grant"
 	"github.com/manas360/platform/services/subscription/period"
 )
@@ -213,7 +214,7 @@ func (s *Service) giveFree(ctx context.Context, tx txn, userID uuid.UUID, by act
 	if err != nil {
 		return err
 	}
-	created := audit(ctx, "subscription.created", by, sub, now, change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
+	created := audit(ctx, trail.SubscriptionCreated, by, sub, now, change{"state", "", sub.State}, change{"planCode", "", sub.PlanCode})
 	return s.outbox.Append(ctx, tx, append([]outbox.Event{created}, granted...)...) // cause before effect, for who reads the trail
 }
 
@@ -226,6 +227,6 @@ func (s *Service) grant(ctx context.Context, tx txn, sub subscription, by actor,
 	}
 	return []outbox.Event{
 		s.entitlementChanged(sub.UserID, e, e.numbers(), now),
-		audit(ctx, "entitlement.changed", by, sub, now, change{"plan", "", e.plan(now)}, change{"epoch", "", e.Epoch}),
+		audit(ctx, trail.EntitlementChanged, by, sub, now, change{"plan", "", e.plan(now)}, change{"epoch", "", e.Epoch}),
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 	"github.com/manas360/platform/services/subscription/period"
 )
@@ -17,7 +18,7 @@ import (
 // step is one fact on its way through a transaction.
 type step struct {
 	fact   lifecycle.Fact
-	action string // of the audit event
+	action trail.Action // of the audit event
 	reason string
 	why    string // an operator's own words, for the audit trail
 	by     actor
@@ -94,9 +95,9 @@ func (s *Service) advance(sub *subscription, before subscription) {
 }
 
 // actions of what time alone does.
-var timeActions = map[lifecycle.State]string{
-	lifecycle.Active: "subscription.period_started", lifecycle.PastDue: "subscription.past_due", lifecycle.Grace: "subscription.grace_started",
-	lifecycle.Expired: "subscription.expired", lifecycle.Cancelled: "subscription.cancelled",
+var timeActions = map[lifecycle.State]trail.Action{
+	lifecycle.Active: trail.SubscriptionPeriodStarted, lifecycle.PastDue: trail.SubscriptionPastDue, lifecycle.Grace: trail.SubscriptionGraceStarted,
+	lifecycle.Expired: trail.SubscriptionExpired, lifecycle.Cancelled: trail.SubscriptionCancelled,
 }
 
 // pass lets time do what it has made due, turn by turn and each at its own
@@ -111,7 +112,7 @@ func (s *Service) pass(ctx context.Context, tx txn, sub *subscription, wall time
 		after, _, _ := lifecycle.Next(sub.life(), lifecycle.Tick, at)
 		st := step{fact: lifecycle.Tick, action: timeActions[after.State], reason: "time", by: by, now: at}
 		if sub.State == pausedState {
-			st.action = "subscription.resumed"
+			st.action = trail.SubscriptionResumed
 			if err := s.unpause(ctx, tx, sub, at); err != nil {
 				return err
 			}
@@ -170,6 +171,6 @@ func (s *Service) dueOf(sub subscription) *time.Time {
 // the money goes back by a refund.
 func (s *Service) late(ctx context.Context, tx txn, sub subscription, paymentID uuid.UUID, by actor, now time.Time) error {
 	zerolog.Ctx(ctx).Warn().Stringer("subscription_id", sub.ID).Str("state", sub.State).Msg("money for a closed order")
-	return s.outbox.Append(ctx, tx, also(audit(ctx, "subscription.late_payment", by, sub, now,
+	return s.outbox.Append(ctx, tx, also(audit(ctx, trail.SubscriptionLatePayment, by, sub, now,
 		change{"totalMinor", "", sub.TotalMinor}), "payment", "pay", paymentID), giveBack(paymentID, s.now()))
 }

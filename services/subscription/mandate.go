@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 )
 
@@ -101,7 +102,7 @@ func (s *Service) onMandate(ctx context.Context, tx txn, subID, mandateID uuid.U
 			return nil
 		}
 		sub.MandateID = nil
-		_, err := s.apply(ctx, tx, &sub, step{fact: lifecycle.MandateLost, action: "subscription.mandate_lost", reason: "mandate lost", by: by, now: now})
+		_, err := s.apply(ctx, tx, &sub, step{fact: lifecycle.MandateLost, action: trail.SubscriptionMandateLost, reason: "mandate lost", by: by, now: now})
 		return err
 	}
 	if sub.MandateID != nil {
@@ -114,7 +115,7 @@ func (s *Service) onMandate(ctx context.Context, tx txn, subID, mandateID uuid.U
 	if err := s.move(ctx, tx, &sub, sub.State, "mandate", now); err != nil {
 		return err
 	}
-	if err := s.outbox.Append(ctx, tx, audit(ctx, "subscription.mandate_active", by, sub, s.now(), change{"autoRenew", false, sub.AutoRenew})); err != nil {
+	if err := s.outbox.Append(ctx, tx, audit(ctx, trail.SubscriptionMandateActive, by, sub, s.now(), change{"autoRenew", false, sub.AutoRenew})); err != nil {
 		return err
 	}
 	if sub.State != activeState { // its set comes when it begins

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/grant"
 )
 
@@ -67,7 +68,7 @@ func (s *Service) grantOverride(ctx context.Context, o override, limit *int64) (
 		if err := s.insertGrant(ctx, tx, o); err != nil {
 			return err
 		}
-		if err := s.outbox.Append(ctx, tx, auditGrant(ctx, "entitlement.granted", by, o, o.Reason, now)); err != nil {
+		if err := s.outbox.Append(ctx, tx, auditGrant(ctx, trail.EntitlementGranted, by, o, o.Reason, now)); err != nil {
 			return err
 		}
 		return s.refoldIn(ctx, tx, o.UserID, by)
@@ -132,7 +133,7 @@ func (s *Service) revokeOverride(ctx context.Context, grantID uuid.UUID, reason 
 		if err := s.revokeGrant(ctx, tx, grantID, now); err != nil {
 			return err
 		}
-		if err := s.outbox.Append(ctx, tx, auditGrant(ctx, "entitlement.revoked", by, o, reason, now)); err != nil {
+		if err := s.outbox.Append(ctx, tx, auditGrant(ctx, trail.EntitlementRevoked, by, o, reason, now)); err != nil {
 			return err
 		}
 		return s.refoldIn(ctx, tx, o.UserID, by)

@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/rpc"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -47,10 +48,10 @@ func operatorOf(ctx context.Context) actor {
 func serviceActor(name string) actor { return actor{kind: "service", id: name} }
 
 // audit is the record of what happened to a subscription.
-func audit(ctx context.Context, action string, by actor, sub subscription, now time.Time, changes ...change) outbox.Event {
+func audit(ctx context.Context, action trail.Action, by actor, sub subscription, now time.Time, changes ...change) outbox.Event {
 	user := id.Format("usr", sub.UserID)
 	ev := &auditv1.Event{
-		Action:  action,
+		Action:  action.String(),
 		Actor:   &auditv1.Event_Actor{Type: by.kind, Id: by.id, SessionId: by.session, ImpersonatorId: by.impersonator},
 		Outcome: auditv1.Event_SUCCESS, RequestId: rpc.RequestID(ctx), Source: schema, IpPrefix: by.network,
 		Targets: []*auditv1.Event_Target{
@@ -64,7 +65,7 @@ func audit(ctx context.Context, action string, by actor, sub subscription, now t
 }
 
 // auditPurchase is the event of something bought once.
-func auditPurchase(ctx context.Context, action string, by actor, pur purchase, now time.Time, changes ...change) outbox.Event {
+func auditPurchase(ctx context.Context, action trail.Action, by actor, pur purchase, now time.Time, changes ...change) outbox.Event {
 	e := audit(ctx, action, by, subscription{UserID: pur.UserID}, now, changes...)
 	if ev, ok := e.Payload.(*auditv1.Event); ok {
 		ev.Targets[0] = &auditv1.Event_Target{Type: "purchase", Id: id.Format("pur", pur.ID)}
@@ -74,7 +75,7 @@ func auditPurchase(ctx context.Context, action string, by actor, pur purchase, n
 
 // auditBilling is the event of who stands on somebody's invoices.
 func auditBilling(ctx context.Context, userID uuid.UUID, old, p billingProfile, now time.Time) outbox.Event {
-	e := audit(ctx, "billing_profile.changed", actorOf(ctx), subscription{UserID: userID}, now,
+	e := audit(ctx, trail.BillingProfileChanged, actorOf(ctx), subscription{UserID: userID}, now,
 		change{"state", old.State, p.State}, change{"country", old.Country, p.Country}, change{"version", old.Version, p.Version})
 	if ev, ok := e.Payload.(*auditv1.Event); ok {
 		ev.Targets = ev.GetTargets()[1:]
@@ -83,7 +84,7 @@ func auditBilling(ctx context.Context, userID uuid.UUID, old, p billingProfile, 
 }
 
 // auditClock is the event of somebody's hand on a test clock.
-func auditClock(ctx context.Context, action string, c testClock, now time.Time, changes ...change) outbox.Event {
+func auditClock(ctx context.Context, action trail.Action, c testClock, now time.Time, changes ...change) outbox.Event {
 	e := audit(ctx, action, actorOf(ctx), subscription{}, now, changes...)
 	if ev, ok := e.Payload.(*auditv1.Event); ok {
 		ev.Targets = []*auditv1.Event_Target{{Type: "test_clock", Id: c.ID}}
@@ -93,7 +94,7 @@ func auditClock(ctx context.Context, action string, c testClock, now time.Time, 
 }
 
 // auditSold is the event of a hand on what is sold.
-func auditSold(ctx context.Context, action, kind, code, reason string, now time.Time, changes ...change) outbox.Event {
+func auditSold(ctx context.Context, action trail.Action, kind, code, reason string, now time.Time, changes ...change) outbox.Event {
 	e := explained(reason, audit(ctx, action, operatorOf(ctx), subscription{}, now, changes...))
 	if ev, ok := e.Payload.(*auditv1.Event); ok {
 		ev.Targets = []*auditv1.Event_Target{{Type: kind, Id: code}}

@@ -6,11 +6,12 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
 // auditGrant tells what an operator gave or took, and why.
-func auditGrant(ctx context.Context, action string, by actor, o override, reason string, now time.Time) outbox.Event {
+func auditGrant(ctx context.Context, action trail.Action, by actor, o override, reason string, now time.Time) outbox.Event {
 	changes := []change{{"source", "", o.Source}, {"feature", "", o.Feature}, {"validFrom", "", o.ValidFrom}}
 	if o.counted() {
 		changes = append(changes, change{"limit", "", limit{LimitValue: o.LimitValue}.most()})

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/gst"
 )
 
@@ -145,7 +146,7 @@ func (s *Service) placePurchase(ctx context.Context, userID uuid.UUID, p plan, p
 		if pur, err = s.purchase(ctx, tx, purID); err != nil {
 			return err
 		}
-		return s.outbox.Append(ctx, tx, auditPurchase(ctx, "purchase.started", actorOf(ctx), pur, now,
+		return s.outbox.Append(ctx, tx, auditPurchase(ctx, trail.PurchaseStarted, actorOf(ctx), pur, now,
 			change{"state", "", pur.State}, change{"productCode", "", pur.ProductCode}, change{"totalMinor", "", pur.TotalMinor}))
 	})
 	if err != nil {
@@ -174,7 +175,7 @@ func (s *Service) deliver(ctx context.Context, tx txn, pur purchase, c capture, 
 	}
 	if pur.State == paidState { // by another payment: this one must go back
 		zerolog.Ctx(ctx).Warn().Stringer("purchase_id", pur.ID).Msg("money for a purchase that is paid")
-		return s.outbox.Append(ctx, tx, alsoPaid(auditPurchase(ctx, "purchase.late_payment", by, pur, now,
+		return s.outbox.Append(ctx, tx, alsoPaid(auditPurchase(ctx, trail.PurchaseLatePayment, by, pur, now,
 			change{"totalMinor", "", pur.TotalMinor}), c.PaymentID), giveBack(c.PaymentID, now))
 	}
 	// One that was closed for want of money is honoured when the money comes:
@@ -188,7 +189,7 @@ func (s *Service) deliver(ctx context.Context, tx txn, pur purchase, c capture, 
 		return err
 	}
 	if err := s.outbox.Append(ctx, tx,
-		alsoPaid(auditPurchase(ctx, "purchase.paid", by, pur, now, change{"state", from, paidState}), c.PaymentID)); err != nil {
+		alsoPaid(auditPurchase(ctx, trail.PurchasePaid, by, pur, now, change{"state", from, paidState}), c.PaymentID)); err != nil {
 		return err
 	}
 	return s.receipt(ctx, tx, subscription{ID: pur.ID, UserID: pur.UserID}, inv, c, by, now)
@@ -201,7 +202,7 @@ func (s *Service) mistrustPurchase(ctx context.Context, pur purchase, c capture,
 		Int64("want_minor", pur.TotalMinor).Int64("got_minor", c.AmountMinor).Str("currency", c.Currency).
 		Msg("payment does not match its order")
 	err := s.db.InTx(ctx, func(ctx context.Context, tx txn) error {
-		return s.outbox.Append(ctx, tx, alsoPaid(auditPurchase(ctx, "payment.integrity_failed", by, pur, s.now(),
+		return s.outbox.Append(ctx, tx, alsoPaid(auditPurchase(ctx, trail.PaymentIntegrityFailed, by, pur, s.now(),
 			change{"amountMinor", pur.TotalMinor, c.AmountMinor}), c.PaymentID))
 	})
 	if err != nil {
@@ -221,7 +222,7 @@ func (s *Service) lapsePurchase(ctx context.Context, tx txn, purID uuid.UUID, by
 	if err != nil {
 		return err
 	}
-	return s.outbox.Append(ctx, tx, auditPurchase(ctx, "purchase.expired", by, pur, now, change{"state", pendingState, pur.State}))
+	return s.outbox.Append(ctx, tx, auditPurchase(ctx, trail.PurchaseExpired, by, pur, now, change{"state", pendingState, pur.State}))
 }
 
 // billPurchase makes the invoice of a paid purchase.

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/grant"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 )
@@ -159,7 +160,7 @@ func (s *Service) refoldIn(ctx context.Context, tx txn, userID uuid.UUID, by act
 			return err
 		}
 		if err := s.outbox.Append(ctx, tx, s.entitlementChanged(userID, is, is.numbers(), now),
-			audit(ctx, "entitlement.changed", by, subscription{ID: is.SubscriptionID, UserID: userID}, now,
+			audit(ctx, trail.EntitlementChanged, by, subscription{ID: is.SubscriptionID, UserID: userID}, now,
 				change{"plan", was.PlanCode, is.plan(now)}, change{"epoch", was.Epoch, is.Epoch})); err != nil {
 			return err
 		}

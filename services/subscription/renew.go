@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 )
 
@@ -84,7 +85,7 @@ func (s *Service) draftRenewal(ctx context.Context, tx txn, sub subscription, no
 	if err := s.insertDraft(ctx, tx, inv); err != nil {
 		return inv, err
 	}
-	return inv, s.outbox.Append(ctx, tx, also(audit(ctx, "invoice.drafted", actorOf(ctx), sub, s.now(),
+	return inv, s.outbox.Append(ctx, tx, also(audit(ctx, trail.InvoiceDrafted, actorOf(ctx), sub, s.now(),
 		change{"totalMinor", "", inv.TotalMinor}), "invoice", "inv", inv.ID))
 }
 
@@ -127,7 +128,7 @@ func (s *Service) renew(ctx context.Context, tx txn, ch charge, c capture, by ac
 	}
 	sub.PaymentID, sub.PaidUntil, sub.ChargeStep = &c.PaymentID, &end, notCharged
 	if _, err := s.apply(ctx, tx, &sub, step{
-		fact: lifecycle.Renewal, action: "subscription.renewed", reason: "renewed", by: by, now: now, paid: c.PaymentID,
+		fact: lifecycle.Renewal, action: trail.SubscriptionRenewed, reason: "renewed", by: by, now: now, paid: c.PaymentID,
 		also: []change{{"paidUntil", "", end}},
 	}); err != nil {
 		return err
@@ -164,10 +165,10 @@ func (s *Service) declineCharge(ctx context.Context, tx txn, orderID, paymentID 
 		return err
 	}
 	if !sub.AutoRenew {
-		return s.outbox.Append(ctx, tx, audit(ctx, "subscription.renewal_failed", by, sub, now))
+		return s.outbox.Append(ctx, tx, audit(ctx, trail.SubscriptionRenewalFailed, by, sub, now))
 	}
 	_, err = s.apply(ctx, tx, &sub, step{
-		fact: lifecycle.Declined, action: "subscription.renewal_failed", reason: "renewal failed", by: by, now: sub.at(now), paid: paymentID,
+		fact: lifecycle.Declined, action: trail.SubscriptionRenewalFailed, reason: "renewal failed", by: by, now: sub.at(now), paid: paymentID,
 	})
 	return err
 }

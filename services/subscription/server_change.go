@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
+	"github.com/manas360/platform/pkg/trail"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 	"github.com/manas360/platform/services/subscription/lifecycle"
 )
@@ -113,7 +114,7 @@ func (s *publicServer) StartTrial(ctx context.Context, r *subscriptionv1.StartTr
 }
 
 // wished does what the caller asks of their own subscription.
-func (s *publicServer) wished(ctx context.Context, fact lifecycle.Fact, action, reason string) (*subscriptionv1.Subscription, error) {
+func (s *publicServer) wished(ctx context.Context, fact lifecycle.Fact, action trail.Action, reason string) (*subscriptionv1.Subscription, error) {
 	caller, err := signedIn(ctx)
 	if err != nil {
 		return nil, err
@@ -136,12 +137,12 @@ func (s *publicServer) CancelSubscription(ctx context.Context, r *subscriptionv1
 }
 
 func (s *publicServer) ResumeSubscription(ctx context.Context, _ *subscriptionv1.ResumeSubscriptionRequest) (*subscriptionv1.ResumeSubscriptionResponse, error) {
-	m, err := s.wished(ctx, lifecycle.Keep, "subscription.cancel_withdrawn", "")
+	m, err := s.wished(ctx, lifecycle.Keep, trail.SubscriptionCancelWithdrawn, "")
 	return &subscriptionv1.ResumeSubscriptionResponse{Subscription: m}, err
 }
 
 func (s *publicServer) PauseSubscription(ctx context.Context, _ *subscriptionv1.PauseSubscriptionRequest) (*subscriptionv1.PauseSubscriptionResponse, error) {
-	m, err := s.wished(ctx, lifecycle.Pause, "subscription.paused", "")
+	m, err := s.wished(ctx, lifecycle.Pause, trail.SubscriptionPaused, "")
 	return &subscriptionv1.PauseSubscriptionResponse{Subscription: m}, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 	"github.com/manas360/platform/services/subscription/grant"
 	"github.com/manas360/platform/services/subscription/lifecycle"
@@ -70,12 +71,12 @@ func (s *operatorServer) asked(ctx context.Context, named, etag string, st step)
 }
 
 func (s *operatorServer) OperatorPause(ctx context.Context, r *subscriptionv1.OperatorPauseRequest) (*subscriptionv1.OperatorPauseResponse, error) {
-	m, err := s.asked(ctx, r.GetId(), r.GetEtag(), step{fact: lifecycle.Pause, action: "subscription.paused", why: r.GetReason()})
+	m, err := s.asked(ctx, r.GetId(), r.GetEtag(), step{fact: lifecycle.Pause, action: trail.SubscriptionPaused, why: r.GetReason()})
 	return &subscriptionv1.OperatorPauseResponse{Subscription: m}, err
 }
 
 func (s *operatorServer) OperatorResume(ctx context.Context, r *subscriptionv1.OperatorResumeRequest) (*subscriptionv1.OperatorResumeResponse, error) {
-	m, err := s.asked(ctx, r.GetId(), r.GetEtag(), step{fact: lifecycle.Keep, action: "subscription.cancel_withdrawn", why: r.GetReason()})
+	m, err := s.asked(ctx, r.GetId(), r.GetEtag(), step{fact: lifecycle.Keep, action: trail.SubscriptionCancelWithdrawn, why: r.GetReason()})
 	return &subscriptionv1.OperatorResumeResponse{Subscription: m}, err
 }
 
@@ -86,9 +87,9 @@ func (s *operatorServer) OperatorCancel(ctx context.Context, r *subscriptionv1.O
 }
 
 // cancelling is the fact of a cancellation and its name.
-func cancelling(atPeriodEnd bool) (fact lifecycle.Fact, action string) {
+func cancelling(atPeriodEnd bool) (fact lifecycle.Fact, action trail.Action) {
 	if atPeriodEnd {
-		return lifecycle.CancelAtEnd, "subscription.cancel_scheduled"
+		return lifecycle.CancelAtEnd, trail.SubscriptionCancelScheduled
 	}
-	return lifecycle.CancelNow, "subscription.cancelled"
+	return lifecycle.CancelNow, trail.SubscriptionCancelled
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // Where a consent comes from.
@@ -40,11 +41,11 @@ func (c consent) at() cursor { return cursor{Time: c.OccurredAt, ID: c.ID} }
 // consentAct is the audit's view of it.
 func consentAct(c consent, service string) act {
 	a := act{
-		Action: "consent.given", Service: service, Targets: []target{userTarget(c.UserID)},
+		Action: trail.ConsentGiven, Service: service, Targets: []target{userTarget(c.UserID)},
 		Changes: []change{{Path: c.Document, After: c.Version}},
 	}
 	if !c.Granted {
-		a.Action, a.Changes = "consent.withdrawn", []change{{Path: c.Document, Before: c.Version}}
+		a.Action, a.Changes = trail.ConsentWithdrawn, []change{{Path: c.Document, Before: c.Version}}
 	}
 	return a
 }

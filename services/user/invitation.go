@@ -17,6 +17,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -132,7 +133,7 @@ func (s *Service) invite(ctx context.Context, caller *token.Caller, orgID uuid.U
 			return err
 		}
 		return s.record(ctx, tx, caller, act{
-			Action: "invitation.created", Targets: []target{orgTarget(orgID), invitationTarget(id)}, Changes: []change{{Path: "role", After: a.Role}},
+			Action: trail.InvitationCreated, Targets: []target{orgTarget(orgID), invitationTarget(id)}, Changes: []change{{Path: "role", After: a.Role}},
 		})
 	})
 	return i, err
@@ -249,7 +250,7 @@ func (s *Service) resend(ctx context.Context, caller *token.Caller, orgID, id uu
 		if err := s.outbox.Append(ctx, tx, s.invited(i, o.Name, tok)); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, caller, act{Action: "invitation.resent", Targets: []target{orgTarget(orgID), invitationTarget(id)}})
+		return s.record(ctx, tx, caller, act{Action: trail.InvitationResent, Targets: []target{orgTarget(orgID), invitationTarget(id)}})
 	})
 	return i, err
 }
@@ -274,7 +275,7 @@ func (s *Service) revoke(ctx context.Context, caller *token.Caller, orgID, id uu
 		if !ended {
 			return noInvitation()
 		}
-		return s.record(ctx, tx, caller, act{Action: "invitation.revoked", Targets: []target{orgTarget(orgID), invitationTarget(id)}})
+		return s.record(ctx, tx, caller, act{Action: trail.InvitationRevoked, Targets: []target{orgTarget(orgID), invitationTarget(id)}})
 	})
 }
 
@@ -330,9 +331,9 @@ func (s *Service) accept(ctx context.Context, caller *token.Caller, tok string) 
 			return err
 		}
 		return s.record(ctx, tx, caller,
-			act{Action: "invitation.accepted", Targets: []target{orgTarget(orgID), invitationTarget(i.ID)}},
+			act{Action: trail.InvitationAccepted, Targets: []target{orgTarget(orgID), invitationTarget(i.ID)}},
 			act{
-				Action: "organization.member_added", Targets: []target{orgTarget(orgID), userTarget(caller.UserID)},
+				Action: trail.OrganizationMemberAdded, Targets: []target{orgTarget(orgID), userTarget(caller.UserID)},
 				Changes: []change{{Path: "role", After: i.Role}},
 			})
 	})

@@ -135,6 +135,9 @@ func TestInvitationRefused(t *testing.T) {
 		wantKind(t, "resent at once", err, fail.RateLimited)
 		r.clock.move(invitationTTL + time.Hour) // it has run out meanwhile
 		must[*userv1.ResendInvitationResponse](t)(r.orgs.ResendInvitation(admin.ctx(), &userv1.ResendInvitationRequest{Id: org, InvitationId: i.GetId()}))
+		if n := len(r.audited("invitation.resent")); n == 0 {
+			t.Error("sent again without an event")
+		}
 		tok := r.token(guest.GetEmail())
 		if tok == old {
 			t.Fatal("the same token again")

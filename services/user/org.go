@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -92,7 +93,7 @@ func (s *Service) createOrg(ctx context.Context, caller *token.Caller, name, kin
 			return err
 		}
 		return s.record(ctx, tx, caller, act{
-			Action: "organization.created", Targets: []target{orgTarget(id), userTarget(caller.UserID)},
+			Action: trail.OrganizationCreated, Targets: []target{orgTarget(id), userTarget(caller.UserID)},
 			Changes: []change{{Path: "name", After: name}, {Path: "type", After: kind}},
 		})
 	})
@@ -194,7 +195,7 @@ func (s *Service) updateOrg(ctx context.Context, caller *token.Caller, orgID uui
 		if o, err = s.org(ctx, tx, caller.UserID, orgID); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, caller, act{Action: "organization.updated", Targets: []target{orgTarget(orgID)}, Changes: changed})
+		return s.record(ctx, tx, caller, act{Action: trail.OrganizationUpdated, Targets: []target{orgTarget(orgID)}, Changes: changed})
 	})
 	if err != nil {
 		return organization{}, err
@@ -240,7 +241,7 @@ func (s *Service) deleteOrg(ctx context.Context, caller *token.Caller, orgID uui
 			return err
 		}
 		return s.record(ctx, tx, caller, act{
-			Action: "organization.deleted", Targets: []target{orgTarget(orgID)}, Changes: []change{{Path: "name", Before: o.Name}},
+			Action: trail.OrganizationDeleted, Targets: []target{orgTarget(orgID)}, Changes: []change{{Path: "name", Before: o.Name}},
 		})
 	})
 }
@@ -261,7 +262,7 @@ func (s *Service) setMemberRole(ctx context.Context, caller *token.Caller, orgID
 			return err
 		}
 		return s.record(ctx, tx, caller, act{
-			Action: "organization.member_role_changed", Targets: []target{orgTarget(orgID), userTarget(userID)},
+			Action: trail.OrganizationMemberRoleChanged, Targets: []target{orgTarget(orgID), userTarget(userID)},
 			Changes: []change{{"role", at.Role, to}},
 		})
 	})
@@ -292,7 +293,7 @@ func (s *Service) removeMember(ctx context.Context, caller *token.Caller, orgID,
 			return err
 		}
 		return s.record(ctx, tx, caller, act{
-			Action: "organization.member_removed", Targets: []target{orgTarget(orgID), userTarget(userID)},
+			Action: trail.OrganizationMemberRemoved, Targets: []target{orgTarget(orgID), userTarget(userID)},
 			Changes: []change{{Path: "role", Before: at.Role}},
 		})
 	})

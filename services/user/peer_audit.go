@@ -6,6 +6,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -14,7 +15,7 @@ import (
 func profileUpdated(caller *token.Caller, paths []string, now time.Time) outbox.Event {
 	user := id.Format("usr", caller.UserID)
 	ev := &auditv1.Event{
-		Action: "profile.updated",
+		Action: trail.ProfileUpdated.String(),
 		Actor: &auditv1.Event_Actor{
 			Type: "user", Id: user, SessionId: id.Format("ses", caller.SessionID), ImpersonatorId: caller.ImpersonatorID(),
 		},

@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
@@ -43,9 +44,9 @@ func (p personPeer) erase(ctx context.Context, person uuid.UUID) error {
 
 // requestOpened tells audit of a wish, and auth of one to be forgotten.
 func requestOpened(c *token.Caller, r dataRequest, now time.Time) []outbox.Event {
-	action := "user.export_requested"
+	action := trail.UserExportRequested
 	if r.Kind == kindErasure {
-		action = "user.erasure_scheduled"
+		action = trail.UserErasureScheduled
 	}
 	person := id.Format("usr", r.UserID)
 	out := []outbox.Event{aboutRequest(action, &auditv1.Event_Actor{Type: "user", Id: person, SessionId: id.Format("ses", c.SessionID), ImpersonatorId: c.ImpersonatorID()}, r, c.RequestID, now)}
@@ -58,12 +59,12 @@ func requestOpened(c *token.Caller, r dataRequest, now time.Time) []outbox.Event
 	return out
 }
 
-func aboutRequest(action string, who *auditv1.Event_Actor, r dataRequest, requestID string, now time.Time) outbox.Event {
+func aboutRequest(action trail.Action, who *auditv1.Event_Actor, r dataRequest, requestID string, now time.Time) outbox.Event {
 	person := id.Format("usr", r.UserID)
 	return outbox.Event{
 		Key: person, Destinations: []string{"audit"}, OccurredAt: now,
 		Payload: &auditv1.Event{
-			Action: action, Actor: who, Outcome: auditv1.Event_SUCCESS, RequestId: requestID,
+			Action: action.String(), Actor: who, Outcome: auditv1.Event_SUCCESS, RequestId: requestID,
 			Targets: []*auditv1.Event_Target{{Type: "user", Id: person}, {Type: "data_request", Id: id.Format(dataPrefix, r.ID)}},
 		},
 	}
@@ -80,7 +81,7 @@ func notice(r dataRequest, template string, params map[string]string, now time.T
 
 func exportReady(r dataRequest, now time.Time) []outbox.Event {
 	return []outbox.Event{
-		aboutRequest("user.export_ready", itself(), r, "", now),
+		aboutRequest(trail.UserExportReady, itself(), r, "", now),
 		notice(r, "export_ready", map[string]string{"date": now.Add(exportLife).UTC().Format(time.DateOnly)}, now),
 	}
 }
@@ -90,5 +91,5 @@ func erasureNear(r dataRequest, now time.Time) []outbox.Event {
 }
 
 func erasureDone(r dataRequest, now time.Time) []outbox.Event {
-	return []outbox.Event{aboutRequest("user.erased", itself(), r, "", now)}
+	return []outbox.Event{aboutRequest(trail.UserErased, itself(), r, "", now)}
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
 // act is something worth recording. Never an address, a token or words of a
 // person.
 type act struct {
-	Action  string
+	Action  trail.Action
 	Admin   bool     // the actor used an operator's right
 	Service string   // the actor when it is no person
 	Targets []target // the first one's id is the event's key
@@ -44,7 +45,7 @@ func (s *Service) record(ctx context.Context, tx pg.Tx, caller *token.Caller, ac
 	events := make([]outbox.Event, 0, len(acts))
 	for _, a := range acts {
 		ev := &auditv1.Event{
-			Action: a.Action, Actor: actorOf(a, caller), Outcome: auditv1.Event_SUCCESS, Reason: a.Reason,
+			Action: a.Action.String(), Actor: actorOf(a, caller), Outcome: auditv1.Event_SUCCESS, Reason: a.Reason,
 			RequestId: caller.RequestID, IpPrefix: network(caller.ClientIP),
 		}
 		if a.Denied {

@@ -11,6 +11,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // preferences is one person's row.
@@ -130,7 +131,7 @@ func (s *Service) updatePreferences(ctx context.Context, caller *token.Caller, m
 		if p, err = s.putPreferences(ctx, tx, p); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, caller, act{Action: "preferences.updated", Targets: []target{userTarget(caller.UserID)}, Changes: changed})
+		return s.record(ctx, tx, caller, act{Action: trail.PreferencesUpdated, Targets: []target{userTarget(caller.UserID)}, Changes: changed})
 	})
 	if err != nil {
 		return preferences{}, err

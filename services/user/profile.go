@@ -14,6 +14,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // profile is one person's row.
@@ -91,7 +92,7 @@ func (s *Service) visible(ctx context.Context, caller *token.Caller, userID uuid
 	}
 	// An operator sees nobody unseen: no record, no answer.
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		return s.record(ctx, tx, caller, act{Action: "user.viewed", Admin: true, Targets: []target{userTarget(userID)}})
+		return s.record(ctx, tx, caller, act{Action: trail.UserViewed, Admin: true, Targets: []target{userTarget(userID)}})
 	})
 	if err != nil {
 		return profile{}, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/pkg/trail"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
@@ -119,7 +120,7 @@ func (s *adminTherapistServer) ListTherapistProfiles(ctx context.Context, r *use
 	rows, out.NextPageToken = cut(s.Service, query, rows, r.GetPageSize(), therapist.changedAt)
 	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
 		return s.record(ctx, tx, caller, act{
-			Action: "therapist.listed", Admin: true, Changes: []change{{Path: "count", After: strconv.Itoa(len(rows))}},
+			Action: trail.TherapistListed, Admin: true, Changes: []change{{Path: "count", After: strconv.Itoa(len(rows))}},
 		})
 	})
 	if err != nil {

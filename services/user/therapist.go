@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // States of a therapist's profile.
@@ -170,7 +171,7 @@ func (s *Service) putTherapist(ctx context.Context, caller *token.Caller, to the
 		}
 		if made {
 			t = before
-			return s.record(ctx, tx, caller, act{Action: "therapist.created", Targets: []target{userTarget(caller.UserID)}})
+			return s.record(ctx, tx, caller, act{Action: trail.TherapistCreated, Targets: []target{userTarget(caller.UserID)}})
 		}
 		t = before
 		t.Type, t.Specializations, t.ExperienceYears = to.Type, to.Specializations, to.ExperienceYears
@@ -181,7 +182,7 @@ func (s *Service) putTherapist(ctx context.Context, caller *token.Caller, to the
 		if t.State = edited(before, t); t.State == therapistPending {
 			t.SubmittedAt = &now
 		}
-		return s.move(ctx, tx, caller, before, &t, act{Action: "therapist.updated"})
+		return s.move(ctx, tx, caller, before, &t, act{Action: trail.TherapistUpdated})
 	})
 	return s.moved(t, err)
 }
@@ -206,9 +207,14 @@ func (s *Service) submitTherapist(ctx context.Context, caller *token.Caller) (t 
 		}
 		now := s.now()
 		t.State, t.Reason, t.SubmittedAt = therapistPending, "", &now
-		return s.move(ctx, tx, caller, before, &t, act{Action: "therapist.submitted"})
+		return s.move(ctx, tx, caller, before, &t, act{Action: trail.TherapistSubmitted})
 	})
 	return s.moved(t, err)
+}
+
+// therapistActions name what an operator decides.
+var therapistActions = map[string]trail.Action{
+	therapistVerified: trail.TherapistVerified, therapistRejected: trail.TherapistRejected, therapistSuspended: trail.TherapistSuspended,
 }
 
 // decideTherapist is an operator's decision. A refusal for one's own profile is
@@ -222,7 +228,7 @@ func (s *Service) decideTherapist(ctx context.Context, caller *token.Caller, use
 			return err
 		}
 		to := choose(before.State)
-		what := act{Action: "therapist." + strings.ToLower(to), Admin: true, Reason: strings.TrimSpace(reason)}
+		what := act{Action: therapistActions[to], Admin: true, Reason: strings.TrimSpace(reason)}
 		if userID == caller.UserID {
 			refusal = fail.New(fail.PermissionDenied, "nobody decides about oneself")
 			what.Denied, what.Targets = true, []target{userTarget(userID)}

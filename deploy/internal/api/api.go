@@ -75,6 +75,7 @@ func (a Answer) List(key string) []map[string]any {
 // Client sends calls from one address.
 type Client struct {
 	HTTP *http.Client
+	Seen func(Call, Answer) // told of every answer, if set
 	now  func() time.Time
 }
 
@@ -106,6 +107,9 @@ func (c *Client) Send(ctx context.Context, in Call) (Answer, error) {
 		return Answer{}, fmt.Errorf("%s %s: read the answer: %w", in.Method, in.URL, err)
 	}
 	a := Answer{Status: res.StatusCode, Header: res.Header, Raw: raw, Took: c.now().Sub(began)}
+	if c.Seen != nil {
+		c.Seen(in, a)
+	}
 	if media := res.Header.Get("Content-Type"); len(raw) > 0 && strings.Contains(media, "json") && !strings.Contains(media, "ndjson") {
 		if err := json.Unmarshal(raw, &a.Body); err != nil {
 			return a, fmt.Errorf("%s %s answered no JSON object: %w", in.Method, in.URL, err)
