@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -334,7 +335,7 @@ func eventsByRequest(t *testing.T) map[string][]*auditv1.Event {
 		for _, schema := range []string{"auth", "users", "subscription", "payment", "admin"} {
 			n += number(t, db, `SELECT count(*) FROM `+schema+`.outbox WHERE destination = 'audit'`)
 		}
-		return n == 0, fmt.Sprint(n)
+		return n == 0, strconv.FormatInt(n, 10)
 	})
 	rows, err := db.Query(t.Context(), `SELECT canonical FROM audit.event`)
 	if err != nil {

@@ -44,9 +44,7 @@ type entry struct {
 // target is one thing an event touched.
 type target struct{ Type, ID string }
 
-var (
-	actorTypes = map[string]bool{"user": true, "admin": true, "service": true, "provider": true, "anonymous": true}
-)
+var actorTypes = map[string]bool{"user": true, "admin": true, "service": true, "provider": true, "anonymous": true}
 
 // retentionClass is a function of the action alone, so that the key of an
 // event is the same however often it comes.

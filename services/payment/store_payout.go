@@ -118,7 +118,7 @@ UPDATE payment.payout
 
 // act is what an administrator does with a payout.
 type act struct {
-	action trail.Action
+	action        trail.Action
 	from, to      payoutState
 	by            uuid.UUID
 	reason        string

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestImpersonatorIsRecorded(t *testing.T) {
 	c := &token.Caller{UserID: uuid.UUID{1}, SessionID: uuid.UUID{2}, Impersonator: uuid.UUID{3}}
 	ctx := token.NewContext(t.Context(), c)
-	ev, ok := audit(ctx, "subscription.changed", actorOf(ctx), subscription{}, time.Now()).Payload.(*auditv1.Event)
+	ev, ok := audit(ctx, trail.SubscriptionActivated, actorOf(ctx), subscription{}, time.Now()).Payload.(*auditv1.Event)
 	if !ok || ev.GetActor().GetImpersonatorId() != c.ImpersonatorID() || c.ImpersonatorID() == "" {
 		t.Errorf("recorded %v", ev)
 	}
