@@ -4,10 +4,12 @@ package audit
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/rpc"
@@ -29,6 +31,7 @@ type Config struct {
 type Service struct {
 	db    *pg.DB
 	pages *page.Sealer
+	ids   *id.Maker
 	now   func() time.Time
 }
 
@@ -51,7 +54,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 
 // New makes the service on an open database. secret seals page tokens.
 func New(db *pg.DB, secret string, now func() time.Time) *Service {
-	return &Service{db: db, pages: page.NewSealer(secret), now: now}
+	return &Service{db: db, pages: page.NewSealer(secret), ids: id.NewMaker(now, rand.Reader), now: now}
 }
 
 // keepPartitions makes the coming months' partitions now and every hour.
