@@ -39,8 +39,8 @@ func auditor(t *testing.T) context.Context {
 }
 
 // fill puts many events of some kinds and actors into the log.
-func fill(t testing.TB, in *inboxServer, n int, from time.Time, step time.Duration) {
-	t.Helper()
+func fill(tb testing.TB, in *inboxServer, n int, from time.Time, step time.Duration) {
+	tb.Helper()
 	actions := []string{"session.opened", "session.refused", "payment.created", "payment.succeeded", "account.suspended", "subscription.plan.changed"}
 	for at := 0; at < n; at += 1000 {
 		var batch []*eventv1.Event
@@ -48,8 +48,8 @@ func fill(t testing.TB, in *inboxServer, n int, from time.Time, step time.Durati
 			e := event(actions[i%len(actions)], fmt.Sprintf("usr_%d", i%97), from.Add(time.Duration(i)*step), fmt.Sprintf("usr_%d", i%89), fmt.Sprintf("pay_%d", i))
 			batch = append(batch, e)
 		}
-		if _, err := in.Deliver(t.Context(), &eventv1.DeliverRequest{Events: batch}); err != nil {
-			t.Fatal(err)
+		if _, err := in.Deliver(tb.Context(), &eventv1.DeliverRequest{Events: batch}); err != nil {
+			tb.Fatal(err)
 		}
 	}
 }
@@ -73,14 +73,14 @@ func TestEveryReadIsRecorded(t *testing.T) {
 		if e.GetActor().GetId() != id.Format("usr", auditorID) || e.GetActor().GetType() != "admin" || e.GetSource() != "audit" || e.GetRequestId() != "req-audit" {
 			t.Errorf("recorded as %v, want the caller", e)
 		}
-		line := e.GetAction()
+		line := []string{e.GetAction()}
 		for _, c := range e.GetChanges() {
-			line += " " + c.GetPath() + "=" + c.GetAfter()
+			line = append(line, c.GetPath()+"="+c.GetAfter())
 		}
 		for _, x := range e.GetTargets() {
-			line += " " + x.GetType() + ":" + x.GetId()
+			line = append(line, x.GetType()+":"+x.GetId())
 		}
-		got = append(got, line)
+		got = append(got, strings.Join(line, " "))
 	}
 	want := []string{
 		"audit.read event:" + id.Format("evt", uuid.UUID(ev.GetId())),
@@ -277,9 +277,9 @@ type plan struct {
 	Filter   string  `json:"Filter"`
 	Relation string  `json:"Relation Name"`
 	Plans    []plan  `json:"Plans"`
-	Rows     float64 `json:"Actual Rows"`            //nolint:forbidigo // as EXPLAIN prints it
-	Loops    float64 `json:"Actual Loops"`           //nolint:forbidigo // as EXPLAIN prints it
-	Removed  float64 `json:"Rows Removed by Filter"` //nolint:forbidigo // as EXPLAIN prints it
+	Rows     float64 `json:"Actual Rows"`
+	Loops    float64 `json:"Actual Loops"`
+	Removed  float64 `json:"Rows Removed by Filter"`
 }
 
 func (p plan) walk(look func(plan)) {
@@ -354,10 +354,14 @@ SELECT l.relname, t.relname FROM up JOIN pg_class l ON l.oid = up.leaf JOIN pg_c
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]string{}
-	var leaf, top string
-	if _, err := pgx.ForEachRow(rows, []any{&leaf, &top}, func() error { out[leaf] = top; return nil }); err != nil {
+	type pair struct{ Leaf, Top string }
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pair])
+	if err != nil {
 		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, p := range list {
+		out[p.Leaf] = p.Top
 	}
 	return out
 }

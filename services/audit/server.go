@@ -21,6 +21,7 @@ import (
 // Register puts the service on g. peer names the direct caller of a request.
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
+	auditv1.RegisterExportServiceServer(g, &exportServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
 }

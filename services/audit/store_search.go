@@ -26,6 +26,8 @@ type span struct {
 	After *cursor
 	Head  int64 // no event beyond; 0 for no end
 	Limit int
+
+	Patience time.Duration // searchTime when zero
 }
 
 // Every search has an index in its order, and a page off it is found without
@@ -39,7 +41,11 @@ SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit
 func (s *Service) search(ctx context.Context, f filter, p span) ([]found, error) {
 	var list []found
 	sql, args := searchSQL(f, p)
-	err := s.reading(ctx, searchTime, func(ctx context.Context, tx pgx.Tx) error {
+	patience := p.Patience
+	if patience == 0 {
+		patience = searchTime
+	}
+	err := s.reading(ctx, patience, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, offIndexes); err != nil {
 			return fmt.Errorf("keep to the indexes: %w", err)
 		}
