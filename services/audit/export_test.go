@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
 
 	"github.com/manas360/platform/pkg/fail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
@@ -613,4 +614,43 @@ func resident(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
+}
+
+// TestLinesAreTheAPIs holds the encoder written by hand against protojson, for
+// events of any content.
+func TestLinesAreTheAPIs(t *testing.T) {
+	if !plainShape {
+		t.Fatalf("the event has other fields: teach apiLine %s", fields((&auditv1.Event{}).ProtoReflect().Descriptor()))
+	}
+	word := rapid.OneOf(rapid.String(), rapid.SampledFrom(hostile), rapid.StringMatching(`[\x00-\x7f]{0,8}`))
+	at := rapid.Custom(func(t *rapid.T) *timestamppb.Timestamp {
+		return &timestamppb.Timestamp{Seconds: rapid.Int64Range(-62135596800, 253402300799).Draw(t, "s"), Nanos: rapid.SampledFrom([]int32{0, 1, 999, 1000, 1_000_000, 120_000_000, 999_999_999}).Draw(t, "n")}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		ev := &auditv1.Event{
+			Id: word.Draw(t, "id"), Seq: rapid.Int64().Draw(t, "seq"), Action: word.Draw(t, "action"), RequestId: word.Draw(t, "request"), Reason: word.Draw(t, "reason"),
+			Source: word.Draw(t, "source"), IpPrefix: word.Draw(t, "ip"), Outcome: auditv1.Event_Outcome(rapid.Int32Range(0, 4).Draw(t, "outcome")),
+		}
+		if rapid.Bool().Draw(t, "timed") {
+			ev.OccurredAt, ev.RecordedAt = at.Draw(t, "occurred"), at.Draw(t, "recorded")
+		}
+		if rapid.Bool().Draw(t, "acted") {
+			ev.Actor = &auditv1.Event_Actor{Type: word.Draw(t, "type"), Id: word.Draw(t, "actor"), SessionId: word.Draw(t, "session"), ImpersonatorId: word.Draw(t, "impersonator")}
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "n") {
+			ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: word.Draw(t, "t"), Id: word.Draw(t, "i")})
+			ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: word.Draw(t, "p"), Before: word.Draw(t, "b"), After: word.Draw(t, "a")})
+		}
+		got, err := apiLine(nil, ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := slowLine(nil, ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
 }

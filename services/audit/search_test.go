@@ -387,3 +387,50 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
+
+// TestOwnActivity pages through what one did and what was done to one's
+// account, in order and once each, and shows nobody else.
+func TestOwnActivity(t *testing.T) {
+	s, in := open(t)
+	mine, other := id.Format("usr", auditorID), id.Format("usr", uuid.Must(uuid.NewV7()))
+	at := time.Now().Add(-time.Hour)
+	var batch []*eventv1.Event
+	var want []string
+	add := func(seen bool, e *eventv1.Event) {
+		batch = append(batch, e)
+		if seen {
+			want = append(want, id.Format("evt", uuid.UUID(e.GetId())))
+		}
+	}
+	for i := range 40 {
+		next := at.Add(time.Duration(i/2) * time.Second)
+		add(true, event("session.opened", mine, next, mine))     // both: once
+		add(true, event("account.suspended", other, next, mine)) // done to the account
+		add(false, event("session.opened", other, next, other))
+		add(true, event("profile.changed", mine, next))
+	}
+	deliver(t, in, batch...)
+	slices.Sort(want)
+	for _, size := range []int32{1, 7, 100} {
+		var got []string
+		for token := ""; ; {
+			r, err := (&publicServer{Service: s}).ListSecurityActivity(auditor(t), &auditv1.ListSecurityActivityRequest{PageSize: size, PageToken: token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range r.GetEvents() {
+				got = append(got, e.GetId())
+				if strings.Contains(e.String(), other) {
+					t.Errorf("names another: %v", e)
+				}
+			}
+			if token = r.GetNextPageToken(); token == "" {
+				break
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: %d events, want %d", size, len(got), len(want))
+		}
+	}
+}
