@@ -3,14 +3,17 @@
 -- an index in the order of the answer. Keys are hashes, eight bytes for some
 -- thirty: indexes are most of what an event costs to keep, and to write. Each
 -- search asks for the text as well, so two that share a hash are not confused.
-CREATE INDEX event_actor_key ON audit.event (hashtextextended(actor_id, 0), occurred_at DESC, seq DESC);      -- what did this one do
-CREATE INDEX event_action_key ON audit.event (hashtextextended(action, 0), occurred_at DESC, seq DESC);       -- whole action
-CREATE INDEX event_noun_key ON audit.event (hashtextextended(split_part(action, '.', 1), 0), occurred_at DESC, seq DESC); -- action prefix
-CREATE INDEX event_request_key ON audit.event (hashtextextended(request_id, 0), occurred_at DESC, seq DESC);  -- one act across services
-CREATE INDEX event_outcome ON audit.event (outcome, occurred_at DESC, seq DESC) WHERE outcome <> 'SUCCESS';   -- what was refused, what failed: few
-CREATE INDEX event_target_key ON audit.event_target (hashtextextended(target_id, 0), occurred_at DESC, seq DESC);        -- what happened to this
-CREATE INDEX event_target_type_key ON audit.event_target (hashtextextended(target_type, 0), occurred_at DESC, seq DESC); -- all of a kind
-DROP INDEX audit.event_actor, audit.event_action, audit.event_request;
+-- Time ascends, though answers descend: what grows at the end of its run fills
+-- its pages, what grows at the front splits them in halves.
+CREATE INDEX event_place ON audit.event (occurred_at, seq);                                                    -- no filter
+CREATE INDEX event_actor_key ON audit.event (hashtextextended(actor_id, 0), occurred_at, seq);      -- what did this one do
+CREATE INDEX event_action_key ON audit.event (hashtextextended(action, 0), occurred_at, seq);       -- whole action
+CREATE INDEX event_noun_key ON audit.event (hashtextextended(split_part(action, '.', 1), 0), occurred_at, seq); -- action prefix
+CREATE INDEX event_request_key ON audit.event (hashtextextended(request_id, 0), occurred_at, seq);  -- one act across services
+CREATE INDEX event_outcome ON audit.event (outcome, occurred_at, seq) WHERE outcome <> 'SUCCESS';   -- what was refused, what failed: few
+CREATE INDEX event_target_key ON audit.event_target (hashtextextended(target_id, 0), occurred_at, seq);        -- what happened to this
+CREATE INDEX event_target_type_key ON audit.event_target (hashtextextended(target_type, 0), occurred_at, seq); -- all of a kind
+DROP INDEX audit.event_time, audit.event_actor, audit.event_action, audit.event_request;
 -- The writer gives each target of an event once. As an index the key was the
 -- largest of all, and searches have a better one.
 ALTER TABLE audit.event_target DROP CONSTRAINT event_target_pkey;
@@ -178,8 +181,9 @@ DROP TABLE audit.river_job;
 DROP FUNCTION audit.river_job_state_in_bitmask(bit, audit.river_job_state);
 DROP TYPE audit.river_job_state;
 ALTER TABLE audit.event_target ADD PRIMARY KEY (target_id, occurred_at, seq, target_type);
+CREATE INDEX event_time ON audit.event (occurred_at DESC, seq DESC);
 CREATE INDEX event_actor ON audit.event (actor_id, occurred_at DESC, seq DESC);
 CREATE INDEX event_action ON audit.event (action text_pattern_ops, occurred_at DESC);
 CREATE INDEX event_request ON audit.event (request_id, occurred_at DESC, seq DESC);
 DROP INDEX audit.event_target_type_key, audit.event_target_key, audit.event_outcome, audit.event_request_key, audit.event_noun_key,
-    audit.event_action_key, audit.event_actor_key;
+    audit.event_action_key, audit.event_actor_key, audit.event_place;

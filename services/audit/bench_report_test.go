@@ -53,10 +53,15 @@ func (b *benchRun) report() string {
 		}
 		return "**missed**"
 	}
-	fmt.Fprintf(&w, "# The audit log, measured\n\n%d events, batches of %d from %d relays at once, %d cores, PostgreSQL: %s.\n\n", b.totalCount, benchBatch, benchProducers, runtime.NumCPU(), b.durable)
+	fmt.Fprintf(&w, "# The audit log, measured\n\n%d events, batches of %d from %d relays at once, %d cores, load before %s, PostgreSQL: %s.\n\n", b.totalCount, benchBatch, benchProducers, runtime.NumCPU(), b.load, b.durable)
 	fmt.Fprintf(&w, "| what | found | goal | |\n|---|---|---|---|\n")
 	fmt.Fprintf(&w, "| ingest, durable, all indexes | %d events/s | %d | %s |\n", b.rate(), goalRate, met(b.rate() >= goalRate))
 	fmt.Fprintf(&w, "| of a bare COPY in this run (%d rows/s) | %.2f | %.2f | %s |\n", b.copyRate, b.ofCopy(), floorOfCopy, met(b.ofCopy() >= floorOfCopy))
+	if b.cpuServer > 0 {
+		perEvent := (b.cpuServer + b.cpuService) / time.Duration(b.totalCount)
+		fmt.Fprintf(&w, "| processor an event, PostgreSQL + service | %d + %d µs: %d events a core and second | | whatever else runs |\n",
+			(b.cpuServer / time.Duration(b.totalCount)).Microseconds(), (b.cpuService / time.Duration(b.totalCount)).Microseconds(), int(time.Second/max(perEvent, 1)))
+	}
 	fmt.Fprintf(&w, "| delivery to visible, p50 / p99 | %.0f / %.0f ms | 1000 ms | %s |\n", ms(b.batches.at(500)), ms(b.batches.at(990)), met(b.batches.at(990) <= time.Second))
 	fmt.Fprintf(&w, "| slowest page, p99 (%s) | %.1f ms | %.0f ms | %s |\n", page, ms(pageTime), ms(goalPage), met(pageTime <= goalPage))
 	fmt.Fprintf(&w, "| slowest empty page, p99 (%s) | %.1f ms | %.0f ms | %s |\n", none, ms(noneTime), ms(goalEmpty), met(noneTime <= goalEmpty))
@@ -160,7 +165,7 @@ func (b *benchRun) plot() string {
 }
 
 // privatePostgres starts a server with its default, durable settings.
-func privatePostgres(t *testing.T) string {
+func privatePostgres(t *testing.T) (url string, pid int) {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
@@ -197,19 +202,55 @@ func privatePostgres(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	url := "postgres://postgres@/postgres?host=" + dir
+	url = "postgres://postgres@/postgres?host=" + dir
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 300 {
 		conn, err := pgx.Connect(t.Context(), url)
 		if err == nil {
 			_ = conn.Close(t.Context())
-			return url
+			return url, server.Process.Pid
 		}
 		<-tick.C
 	}
 	t.Fatal("the private PostgreSQL does not answer")
-	return ""
+	return "", 0
+}
+
+// cpuOf is the processor's time of a server and its children that live.
+func cpuOf(server int) (sum time.Duration) {
+	if server == 0 {
+		return 0
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil { // it has ended
+			continue
+		}
+		f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if f[1] != strconv.Itoa(server) {
+			continue
+		}
+		for _, ticks := range f[11:13] { // user's and system's, in hundredths
+			n, err := strconv.Atoi(ticks)
+			if err == nil {
+				sum += time.Duration(n) * 10 * time.Millisecond
+			}
+		}
+	}
+	return sum
+}
+
+func cpuOwn() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // someone is a user who is not root, to whom dir is given.

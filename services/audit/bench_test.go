@@ -87,6 +87,10 @@ type benchRun struct {
 	exports    []string
 	recorded   sample
 	durable    string
+	load       string
+	server     int           // the private server's process
+	cpuServer  time.Duration // while events came in
+	cpuService time.Duration
 	totalTime  time.Duration
 	totalCount int
 }
@@ -115,7 +119,7 @@ func TestBenchAudit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	db := durable(t)
+	db, server := durable(t)
 	s := New(db, secret, time.Now)
 	in := &inboxServer{Service: s, peer: func(context.Context) string { return "auth" }}
 	r := rand.New(rand.NewPCG(3, 6))
@@ -123,7 +127,7 @@ func TestBenchAudit(t *testing.T) {
 	for i := range people {
 		people[i] = id.Format("usr", uuid.Must(uuid.NewV7()))
 	}
-	run := &benchRun{durable: settings(t, db)}
+	run := &benchRun{durable: settings(t, db), load: load(), server: server}
 	bareCopy(t, s, run, r, people)
 	if name := os.Getenv("MANAS_PROFILE"); name != "" {
 		f, err := os.Create(name)
@@ -139,7 +143,7 @@ func TestBenchAudit(t *testing.T) {
 	marks := []int{n / 10, n / 4, n / 2, n}
 	for size := 0; size < n; {
 		chunk := min(benchChunk, n-size)
-		took := ingest(t, in, run, r, people, chunk)
+		took := ingest(t, in, run, r, people, chunk) // what made the events is not counted
 		size += chunk
 		run.totalTime += took
 		run.totalCount += chunk
@@ -180,6 +184,15 @@ SELECT string_agg(name || '=' || setting, ', ' ORDER BY name) FROM pg_settings
 		t.Logf("figures are not of a durable log: %s", text)
 	}
 	return text
+}
+
+// load is how busy the machine was before: figures of a busy one say little.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:2], " ")
 }
 
 // bareCopy measures what the machine can do: the same rows into a table
@@ -251,6 +264,7 @@ func ingest(t *testing.T, in *inboxServer, run *benchRun, r *rand.Rand, people [
 		mu     sync.Mutex
 		failed error
 	)
+	serverBefore, serviceBefore := cpuOf(run.server), cpuOwn()
 	began := time.Now()
 	for range benchProducers {
 		wg.Go(func() {
@@ -268,6 +282,8 @@ func ingest(t *testing.T, in *inboxServer, run *benchRun, r *rand.Rand, people [
 	if failed != nil {
 		t.Fatal(failed)
 	}
+	run.cpuServer += cpuOf(run.server) - serverBefore
+	run.cpuService += cpuOwn() - serviceBefore
 	return time.Since(began)
 }
 
@@ -378,19 +394,20 @@ SELECT name, (sum(size) / @n)::bigint FROM (
 
 // durable opens a Postgres whose commits are on the disk: the one at
 // MANAS_BENCH_PG, or one of its own.
-func durable(t *testing.T) *pg.DB {
+func durable(t *testing.T) (db *pg.DB, server int) {
 	t.Helper()
 	url := os.Getenv("MANAS_BENCH_PG")
 	if url == "" {
-		url = privatePostgres(t)
+		url, server = privatePostgres(t)
 	}
 	if err := migrations.For("audit")(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	db, err := pg.Open(t.Context(), pg.Config{URL: url, Max: 16})
+	var err error
+	db, err = pg.Open(t.Context(), pg.Config{URL: url, Max: 16})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	return db
+	return db, server
 }
