@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e chaos-money bench lint mutate proto proto-check islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos-money bench bench-audit lint mutate proto proto-check islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ chaos-money: need-go ## 10,000 payments while everything is killed: PAYMENTS= RE
 
 bench: dev ## Run every benchmark (BENCHTIME=1x to see only that they live)
 	@$(BIN)/dev testservers -- go test -run '^$$' -bench . -benchtime $(or $(BENCHTIME),1s) -p 1 work
+
+bench-audit: need-go ## Measure the audit log on a durable PostgreSQL of its own; MANAS_LONG=1 for ten million events; report in deploy/bench
+	@MANAS_BENCH=$(CURDIR)/deploy/bench go test -C services/audit -count=1 -run TestBenchAudit -timeout 3h -v .
 
 lint: $(BIN)/golangci-lint ## Lint every module
 	@golangci-lint run $(MODS:%=%/...)

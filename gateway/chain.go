@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/rpc"
 )
 
 const maxHeaderBytes = 32 << 10
@@ -74,7 +75,7 @@ func (e *Edge) observe(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(ctx)
 
-		e.recovered(rec, r, next) //nolint:contextcheck // r carries it
+		brokenOff := e.recovered(rec, r, next) //nolint:contextcheck // r carries it
 
 		if rec.status == 0 {
 			rec.status = http.StatusOK
@@ -87,6 +88,9 @@ func (e *Edge) observe(next http.Handler) http.Handler {
 		took := e.now().Sub(began)
 		e.durations.WithLabelValues(methodLabel(r.Method), q.pattern, strconv.Itoa(rec.status)).Observe(took.Seconds())
 		access(log, r.Method, q, rec.status, took)
+		if brokenOff {
+			panic(http.ErrAbortHandler) // the client must see that it has not all
+		}
 	})
 }
 
@@ -111,10 +115,15 @@ func methodLabel(m string) string {
 	}
 }
 
-func (e *Edge) recovered(w *recorder, r *http.Request, next http.Handler) {
+// recovered serves r and reports whether the answer broke off in the middle.
+func (e *Edge) recovered(w *recorder, r *http.Request, next http.Handler) (brokenOff bool) {
 	defer func() {
 		v := recover()
 		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares so
+			brokenOff = true
 			return
 		}
 		zerolog.Ctx(r.Context()).Error().Any("panic", v).Bytes("stack", debug.Stack()).Msg("request panicked")
@@ -123,6 +132,7 @@ func (e *Edge) recovered(w *recorder, r *http.Request, next http.Handler) {
 		}
 	}()
 	next.ServeHTTP(w, r)
+	return false
 }
 
 // secure sets the headers every answer has.
@@ -178,15 +188,19 @@ const deadline = 10 * time.Second
 // dispatch finds the route and runs the checks in order: limits, method,
 // token, body, rule, CSRF. Each refusal ends the request with a problem.
 func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), deadline)
-	defer cancel()
-	r = r.WithContext(ctx)
-	q := requestOf(ctx)
+	q := requestOf(r.Context())
 	path := canonicalPath(r.URL.EscapedPath())
 	at, known := e.routes.find(path)
 	if known {
 		q.route = at.pick(r.Method)
 	}
+	limit := deadline
+	if q.route != nil && q.route.streams {
+		limit = rpc.StreamDeadline
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	r = r.WithContext(ctx)
 	if err := e.enter(w, r, at, known); err != nil {
 		e.problem(w, r, err)
 		return

@@ -38,6 +38,7 @@ type backend struct {
 	mu     sync.Mutex
 	calls  []received
 	on     map[string]func(ctx context.Context, req proto.Message) (proto.Message, error)
+	parts  map[string]func(ss grpc.ServerStream) error // of methods that stream
 	events []*authv1.AuthzEvent
 	jwks   []byte
 }
@@ -134,6 +135,30 @@ func (b *backend) describe(tb testing.TB, s protoreflect.ServiceDescriptor) *grp
 		out, err := protoregistry.GlobalTypes.FindMessageByName(m.Output().FullName())
 		if err != nil {
 			tb.Fatal(err)
+		}
+		if m.IsStreamingServer() {
+			desc.Streams = append(desc.Streams, grpc.StreamDesc{
+				StreamName: string(m.Name()), ServerStreams: true,
+				Handler: func(_ any, ss grpc.ServerStream) error {
+					req := in.New().Interface()
+					if err := ss.RecvMsg(req); err != nil {
+						return err
+					}
+					reply, err := b.handle(ss.Context(), full, req, out.New().Interface())
+					b.mu.Lock()
+					parts := b.parts[full]
+					b.mu.Unlock()
+					switch {
+					case err != nil:
+						return err
+					case parts != nil:
+						return parts(ss)
+					default:
+						return ss.SendMsg(reply)
+					}
+				},
+			})
+			continue
 		}
 		desc.Methods = append(desc.Methods, grpc.MethodDesc{
 			MethodName: string(m.Name()),

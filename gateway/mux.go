@@ -83,6 +83,12 @@ func registrations() []registration {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))
 			},
 		},
+		{
+			"audit", service(auditv1.File_manas_audit_v1_export_proto, "ExportService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return auditv1.RegisterExportServiceHandlerClient(ctx, m, auditv1.NewExportServiceClient(cc))
+			},
+		},
 	})
 }
 
@@ -114,6 +120,9 @@ func (e *Edge) transcode(ctx context.Context) error {
 		}
 		for i, rt := range routes {
 			rt.serve = handlers[i]
+			if rt.streams {
+				rt.serve = e.streamed(handlers[i]) //nolint:contextcheck // the request carries it
+			}
 			if err := e.routes.add(rt); err != nil {
 				return err
 			}
@@ -124,10 +133,12 @@ func (e *Edge) transcode(ctx context.Context) error {
 
 func (e *Edge) muxOptions() []runtime.ServeMuxOption {
 	return []runtime.ServeMuxOption{
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: &runtime.JSONPb{
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, undelimited{&runtime.HTTPBodyMarshaler{Marshaler: &runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{EmitDefaultValues: true},
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
-		}}),
+		}}}),
+		runtime.WithForwardResponseRewriter(chunk),
+		runtime.WithStreamErrorHandler(brokenOff),
 		runtime.WithIncomingHeaderMatcher(incoming),
 		runtime.WithOutgoingHeaderMatcher(nothing),
 		runtime.WithOutgoingTrailerMatcher(nothing),
@@ -192,9 +203,13 @@ func (g guard) Invoke(ctx context.Context, method string, args, reply any, opts 
 	return g.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 }
 
-// NewStream is refused: no public RPC streams.
-func (guard) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, fail.New(fail.Internal, "internal error")
+// NewStream opens the stream of the request's route.
+func (g guard) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	rt := requestOf(ctx).route
+	if rt == nil || rt.rpc != method || !rt.streams {
+		return nil, fail.New(fail.Internal, "internal error").Wrap(fmt.Errorf("stream of %s without its rule", method))
+	}
+	return g.ClientConnInterface.NewStream(ctx, desc, method, opts...)
 }
 
 // money is what is sold, held and paid.

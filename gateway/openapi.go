@@ -88,6 +88,9 @@ func describe(op object) error {
 	if !ok {
 		return errors.New("no responses")
 	}
+	if streamed(responses) {
+		responses["200"] = object{"description": "The file, in parts. A transfer that breaks off is not whole.", "schema": object{"type": "file"}}
+	}
 	if status := int(rule.GetSuccessStatus()); status != 0 && status != http.StatusOK {
 		success, _ := responses["200"].(object)
 		delete(responses, "200")
@@ -108,6 +111,14 @@ func describe(op object) error {
 		})
 	}
 	return nil
+}
+
+// streamed reports whether the success is what the generator calls a stream.
+func streamed(responses object) bool {
+	success, _ := responses["200"].(object)
+	schema, _ := success["schema"].(object)
+	title, _ := schema["title"].(string)
+	return strings.HasPrefix(title, "Stream result of ")
 }
 
 // ruleOf finds the rule of "Service_Method", or "Service_Method2" for a second

@@ -24,6 +24,10 @@ func (e *Edge) respond(ctx context.Context, w http.ResponseWriter, m proto.Messa
 	if rt == nil {
 		return nil
 	}
+	if rt.streams {
+		nameFile(w, m)
+		return nil
+	}
 	answer := any(m)
 	if wrapped, ok := m.(interface{ XXX_ResponseBody() any }); ok {
 		answer = wrapped.XXX_ResponseBody()

@@ -26,6 +26,7 @@ type route struct {
 	field   string                         // request field the body fills, "" for the whole
 	raw     bool                           // bytes are passed on untouched: webhooks
 	probe   bool                           // asked by machines, every second
+	streams bool                           // the answer comes in parts: stream.go
 	serve   func(w http.ResponseWriter, r *http.Request, params map[string]string)
 }
 
@@ -183,7 +184,7 @@ func contractRoutes(s protoreflect.ServiceDescriptor) ([]*route, error) {
 			continue
 		}
 		for _, b := range append([]*annotations.HttpRule{binding}, binding.GetAdditionalBindings()...) {
-			rt := &route{rpc: full, rule: rule}
+			rt := &route{rpc: full, rule: rule, streams: m.IsStreamingServer()}
 			rt.method, rt.pattern = methodAndPath(b)
 			if err := rt.setBody(b.GetBody(), m.Input()); err != nil {
 				return nil, err

@@ -96,6 +96,7 @@ func Dial(p *boot.Process, service, target string) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler()),
 		grpc.WithChainUnaryInterceptor(call),
+		grpc.WithChainStreamInterceptor(openStream),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", service, err)
@@ -107,6 +108,11 @@ func Dial(p *boot.Process, service, target string) (*grpc.ClientConn, error) {
 func call(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	ctx, cancel := withDeadline(ctx, callDeadline)
 	defer cancel()
+	return fail.FromError(invoke(outgoing(ctx, method), method, req, reply, conn, opts...))
+}
+
+// outgoing gives ctx what every call carries.
+func outgoing(ctx context.Context, method string) context.Context {
 	out, _ := metadata.FromOutgoingContext(ctx)
 	out = out.Copy() // Set below: each of ours exactly once
 	id := RequestID(ctx)
@@ -124,6 +130,5 @@ func call(ctx context.Context, method string, req, reply any, conn *grpc.ClientC
 	if id != "" {
 		out.Set(requestIDKey, id)
 	}
-	ctx = metadata.NewOutgoingContext(ctx, out)
-	return fail.FromError(invoke(ctx, method, req, reply, conn, opts...))
+	return metadata.NewOutgoingContext(ctx, out)
 }

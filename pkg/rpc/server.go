@@ -30,13 +30,16 @@ const (
 )
 
 // ServerConfig is what NewServer needs. Verifier is nil unless the service has
-// sensitive methods. Idempotency is nil unless it has idempotent ones.
+// sensitive methods. Idempotency is nil unless it has idempotent ones. Grace is
+// how long an old connection still serves what was begun on it, 20 s at least:
+// StreamDeadline where answers are streamed.
 type ServerConfig struct {
 	Process     *boot.Process
 	Verifier    *token.Verifier
 	Idempotency interface {
 		Interceptor() grpc.UnaryServerInterceptor
 	}
+	Grace time.Duration
 }
 
 // NewServer makes a server for mTLS clients that runs, for every call: recovery
@@ -68,7 +71,7 @@ func NewServer(c ServerConfig) (*grpc.Server, error) {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(identity.Server())),
 		grpc.ChainUnaryInterceptor(chain...),
-		grpc.ChainStreamInterceptor(outer.stream),
+		grpc.ChainStreamInterceptor(outer.stream, guard.stream, validation{validator}.stream),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(filters.Not(filters.HealthCheck())))),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
@@ -76,7 +79,7 @@ func NewServer(c ServerConfig) (*grpc.Server, error) {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{ // grpc adds 10 % jitter to the age itself
-			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
+			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: max(connectionGrace, c.Grace),
 			Time: 30 * time.Second, Timeout: 10 * time.Second,
 		}),
 	)

@@ -56,6 +56,22 @@ var (
 	APIKeyCreated = Action{"api_key.created"}
 	// APIKeyRevoked: An API key was ended.
 	APIKeyRevoked = Action{"api_key.revoked"}
+	// AuditExport: An auditor streamed the log out.
+	AuditExport = Action{"audit.export"}
+	// AuditExportCancelled: An auditor took an export back.
+	AuditExportCancelled = Action{"audit.export_cancelled"}
+	// AuditExportCreated: An auditor asked for an export.
+	AuditExportCreated = Action{"audit.export_created"}
+	// AuditExportDownloaded: An auditor took an export's file.
+	AuditExportDownloaded = Action{"audit.export_downloaded"}
+	// AuditExportFailed: An export could not be written.
+	AuditExportFailed = Action{"audit.export_failed"}
+	// AuditExportWritten: An export is whole, with its manifest.
+	AuditExportWritten = Action{"audit.export_written"}
+	// AuditRead: An auditor read one event.
+	AuditRead = Action{"audit.read"}
+	// AuditSearch: An auditor searched the log.
+	AuditSearch = Action{"audit.search"}
 	// AuthLocked: Too many wrong answers; the account is locked for a while.
 	AuthLocked = Action{"auth.locked"}
 	// BillingProfileChanged: Who stands on somebody's invoices was changed.
@@ -349,6 +365,14 @@ var catalogue = map[string]Entry{
 	"admin.webhook_events_listed":      {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"api_key.created":                  {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3001, Targets: []string{"user", "api_key"}, Keys: []string{"expires_at", "permissions"}},
 	"api_key.revoked":                  {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 3001, Targets: []string{"user", "api_key"}},
+	"audit.export":                     {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"filter.*", "format", "logSize"}},
+	"audit.export_cancelled":           {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"export"}, Keys: []string{"filter.*", "format"}},
+	"audit.export_created":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"export"}, Keys: []string{"filter.*", "format"}},
+	"audit.export_downloaded":          {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"export"}, Keys: []string{"bytes", "filter.*", "firstSeq", "format", "lastSeq", "logSize", "rows", "sha256"}},
+	"audit.export_failed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"export"}, Keys: []string{"failure", "filter.*", "format"}},
+	"audit.export_written":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"export"}, Keys: []string{"bytes", "filter.*", "firstSeq", "format", "lastSeq", "logSize", "rows", "sha256"}},
+	"audit.read":                       {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003, Targets: []string{"event"}},
+	"audit.search":                     {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count", "filter.*"}},
 	"auth.locked":                      {Version: 1, Class: Security, Level: Metadata, Severity: Notice, OCSFClass: 3002, Targets: []string{"user"}},
 	"billing_profile.changed":          {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"user"}, Keys: []string{"country", "state", "version"}},
 	"consent.given":                    {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"user"}, Keys: []string{"MARKETING", "PRIVACY", "RESEARCH", "TELETHERAPY", "TERMS"}},

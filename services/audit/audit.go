@@ -4,10 +4,12 @@ package audit
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/rpc"
@@ -29,6 +31,8 @@ type Config struct {
 type Service struct {
 	db    *pg.DB
 	pages *page.Sealer
+	ids   *id.Maker
+	jobs  jobs
 	now   func() time.Time
 }
 
@@ -40,18 +44,20 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	}
 
 	s := New(db, c.PageSecret, p.Now)
-	g, err := rpc.NewServer(rpc.ServerConfig{Process: p})
+	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Grace: rpc.StreamDeadline})
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
 	p.Go("partitions", s.keepPartitions)
+	p.Go("exports", s.keepExports)
+	p.Go("jobs", func(ctx context.Context) error { return s.runJobs(ctx, newEncoder) })
 	return p.ServeGRPC(ctx, g)
 }
 
 // New makes the service on an open database. secret seals page tokens.
 func New(db *pg.DB, secret string, now func() time.Time) *Service {
-	return &Service{db: db, pages: page.NewSealer(secret), now: now}
+	return &Service{db: db, pages: page.NewSealer(secret), ids: id.NewMaker(now, rand.Reader), jobs: newJobs(db), now: now}
 }
 
 // keepPartitions makes the coming months' partitions now and every hour.

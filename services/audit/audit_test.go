@@ -74,7 +74,7 @@ func deliver(t *testing.T, in *inboxServer, events ...*eventv1.Event) []string {
 
 func list(t *testing.T, s *Service, r *auditv1.ListEventsRequest) (actions []string, next string) {
 	t.Helper()
-	out, err := (&publicServer{Service: s}).ListEvents(t.Context(), r)
+	out, err := (&publicServer{Service: s}).ListEvents(auditor(t), r)
 	if err != nil {
 		t.Fatalf("list: %v", err)
 	}
@@ -194,7 +194,7 @@ func TestPages(t *testing.T) {
 		batch = append(batch, event(names[i%len(names)], "usr_a", at.Add(time.Duration(i/3)*time.Second), "usr_a"))
 	}
 	deliver(t, in, batch...)
-	all, _ := list(t, s, &auditv1.ListEventsRequest{PageSize: 100})
+	all, _ := list(t, s, &auditv1.ListEventsRequest{PageSize: 100, ResourceId: "usr_a"})
 	if len(all) != 30 {
 		t.Fatalf("%d events in the log, want 30", len(all))
 	}
@@ -202,7 +202,7 @@ func TestPages(t *testing.T) {
 		size := rapid.Int32Range(1, 31).Draw(rt, "size")
 		var got []string
 		for token := ""; ; {
-			part, next := list(t, s, &auditv1.ListEventsRequest{PageSize: size, PageToken: token})
+			part, next := list(t, s, &auditv1.ListEventsRequest{PageSize: size, PageToken: token, ResourceId: "usr_a"})
 			got = append(got, part...)
 			if next == "" {
 				break
@@ -214,7 +214,7 @@ func TestPages(t *testing.T) {
 		}
 	})
 	_, next := list(t, s, &auditv1.ListEventsRequest{PageSize: 1})
-	_, err := (&publicServer{Service: s}).ListEvents(t.Context(), &auditv1.ListEventsRequest{PageToken: next, ActorId: "usr_a"})
+	_, err := (&publicServer{Service: s}).ListEvents(auditor(t), &auditv1.ListEventsRequest{PageToken: next, ActorId: "usr_a"})
 	if !fail.Is(err, fail.InvalidArgument) {
 		t.Errorf("a token of another search: %v, want INVALID_ARGUMENT", err)
 	}
@@ -232,7 +232,7 @@ func TestStoredBytesAreTheLeaf(t *testing.T) {
 	if !bytes.Equal(leaf, want[:]) {
 		t.Errorf("leaf hash %x, want %x", leaf, want)
 	}
-	out, err := (&publicServer{Service: s}).GetEvent(t.Context(), &auditv1.GetEventRequest{Id: id.Format("evt", uuid.UUID(ev.GetId()))})
+	out, err := (&publicServer{Service: s}).GetEvent(auditor(t), &auditv1.GetEventRequest{Id: id.Format("evt", uuid.UUID(ev.GetId()))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestStoredBytesAreTheLeaf(t *testing.T) {
 func TestGetUnknownEvent(t *testing.T) {
 	s, _ := open(t)
 	for _, bad := range []string{"evt_nonsense", "usr_00000000000000000000000000", id.Format("evt", uuid.Must(uuid.NewV7())), id.Format("evt", uuid.New())} {
-		if _, err := (&publicServer{Service: s}).GetEvent(t.Context(), &auditv1.GetEventRequest{Id: bad}); !fail.Is(err, fail.NotFound) {
+		if _, err := (&publicServer{Service: s}).GetEvent(auditor(t), &auditv1.GetEventRequest{Id: bad}); !fail.Is(err, fail.NotFound) {
 			t.Errorf("%s: %v, want NOT_FOUND", bad, err)
 		}
 	}
@@ -277,7 +277,7 @@ func TestQueriesPrepare(t *testing.T) {
 	byTarget := full
 	byTarget.ResourceID = "x"
 	for _, f := range []filter{{}, full, byTarget} {
-		if _, err := s.search(t.Context(), f, &cursor{OccurredAt: time.Now(), Seq: 1}, 1); err != nil {
+		if _, err := s.search(t.Context(), f, span{After: &cursor{OccurredAt: time.Now(), Seq: 1}, Head: 1, Limit: 1}); err != nil {
 			t.Errorf("search %+v: %v", f, err)
 		}
 	}

@@ -127,6 +127,11 @@ type cursor struct {
 
 // checkFilter refuses a search that could never match.
 func checkFilter(f filter) error {
+	for _, text := range []string{f.ActorID, f.Action, f.ResourceType, f.ResourceID, f.RequestID} {
+		if strings.ContainsRune(text, 0) { // no text of Postgres has one
+			return fail.New(fail.InvalidArgument, "a filter holds a NUL")
+		}
+	}
 	if !f.Start.IsZero() && !f.End.IsZero() && !f.Start.Before(f.End) {
 		return fail.New(fail.InvalidArgument, "the time range is empty").Field("endTime", "must be later than startTime")
 	}

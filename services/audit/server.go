@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
@@ -21,6 +22,7 @@ import (
 // Register puts the service on g. peer names the direct caller of a request.
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
+	auditv1.RegisterExportServiceServer(g, &exportServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
 }
@@ -31,19 +33,8 @@ type publicServer struct {
 }
 
 func (s *publicServer) ListEvents(ctx context.Context, r *auditv1.ListEventsRequest) (*auditv1.ListEventsResponse, error) {
-	f := filter{
-		ActorID: r.GetActorId(), Action: r.GetAction(), ResourceType: r.GetResourceType(), ResourceID: r.GetResourceId(),
-		RequestID: r.GetRequestId(), Ascending: r.GetOrder() == "asc",
-	}
-	if r.GetOutcome() != auditv1.Event_OUTCOME_UNSPECIFIED {
-		f.Outcome = r.GetOutcome().String()
-	}
-	if r.GetStartTime() != nil {
-		f.Start = r.GetStartTime().AsTime()
-	}
-	if r.GetEndTime() != nil {
-		f.End = r.GetEndTime().AsTime()
-	}
+	f := filterOf(r)
+	f.Ascending = r.GetOrder() == "asc"
 	if err := checkFilter(f); err != nil {
 		return nil, err
 	}
@@ -55,7 +46,7 @@ func (s *publicServer) ListEvents(ctx context.Context, r *auditv1.ListEventsRequ
 		}
 	}
 	size := page.Size(r.GetPageSize())
-	list, err := s.search(ctx, f, cur, size)
+	list, err := s.search(ctx, f, span{After: cur, Limit: size + 1}) // one more tells whether others follow
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +63,39 @@ func (s *publicServer) ListEvents(ctx context.Context, r *auditv1.ListEventsRequ
 		}
 		out.Events = append(out.Events, ev)
 	}
+	if err := s.recordCaller(ctx, trail.AuditSearch, target{}, append(f.details(), detail{"count", len(list)})...); err != nil {
+		return nil, err
+	}
 	return out, nil
+}
+
+// filters is what the requests for a list and for an export have in common.
+type filters interface {
+	GetActorId() string
+	GetAction() string
+	GetResourceType() string
+	GetResourceId() string
+	GetOutcome() auditv1.Event_Outcome
+	GetRequestId() string
+	GetStartTime() *timestamppb.Timestamp
+	GetEndTime() *timestamppb.Timestamp
+}
+
+func filterOf(r filters) filter {
+	f := filter{
+		ActorID: r.GetActorId(), Action: r.GetAction(), ResourceType: r.GetResourceType(), ResourceID: r.GetResourceId(),
+		RequestID: r.GetRequestId(),
+	}
+	if r.GetOutcome() != auditv1.Event_OUTCOME_UNSPECIFIED {
+		f.Outcome = r.GetOutcome().String()
+	}
+	if r.GetStartTime() != nil {
+		f.Start = r.GetStartTime().AsTime()
+	}
+	if r.GetEndTime() != nil {
+		f.End = r.GetEndTime().AsTime()
+	}
+	return f
 }
 
 func (s *publicServer) GetEvent(ctx context.Context, r *auditv1.GetEventRequest) (*auditv1.GetEventResponse, error) {
@@ -89,6 +112,9 @@ func (s *publicServer) GetEvent(ctx context.Context, r *auditv1.GetEventRequest)
 	}
 	ev, err := unpackStored(canonical)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.recordCaller(ctx, trail.AuditRead, target{Type: "event", ID: ev.GetId()}); err != nil {
 		return nil, err
 	}
 	return &auditv1.GetEventResponse{Event: ev}, nil

@@ -98,7 +98,7 @@ func copyIn(ctx context.Context, tx pgx.Tx, fresh []entry) error {
 		pgx.CopyFromSlice(len(fresh), func(i int) ([]any, error) {
 			e := fresh[i]
 			return []any{
-				e.Class, e.TS, e.ID, e.Seq, e.OccurredAt, e.RecordedAt, e.Source, e.Action,
+				e.Class, e.TS, [16]byte(e.ID), e.Seq, e.OccurredAt, e.RecordedAt, e.Source, e.Action,
 				e.ActorType, e.ActorID, e.Outcome, e.RequestID, e.LeafHash, e.Canonical,
 			}, nil
 		}))
@@ -113,7 +113,7 @@ func copyIn(ctx context.Context, tx pgx.Tx, fresh []entry) error {
 				continue
 			}
 			seen[t] = true
-			targets = append(targets, []any{t.ID, e.OccurredAt, e.Seq, t.Type, e.Class, e.TS, e.ID})
+			targets = append(targets, []any{t.ID, e.OccurredAt, e.Seq, t.Type, e.Class, e.TS, [16]byte(e.ID)})
 		}
 	}
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"audit", "event_target"},

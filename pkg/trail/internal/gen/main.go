@@ -57,7 +57,7 @@ func run() error {
 
 var (
 	actionName = regexp.MustCompile(`^[a-z][a-z_]*(\.[a-z][a-z_]*)+$`)
-	keyName    = regexp.MustCompile(`^[A-Za-z][A-Za-z_]*(\.[A-Za-z_]+)*(\.\*)?$|^\*$`)
+	keyName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_]+)*(\.\*)?$`)
 	targetName = regexp.MustCompile(`^[a-z][a-z_]*$`)
 	classes    = []string{"ops", "security", "financial", "phi_access", "legal"}
 	severities = []string{"info", "notice", "warning", "critical"}
