@@ -10,6 +10,8 @@ require (
 	github.com/manas360/platform/pkg v0.0.0
 	github.com/manas360/platform/proto v0.0.0
 	github.com/rs/zerolog v1.35.1
+	github.com/transparency-dev/merkle v0.0.2
+	golang.org/x/mod v0.42.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 	pgregory.net/rapid v1.3.0
