@@ -83,6 +83,12 @@ func registrations() []registration {
 				return auditv1.RegisterAuditServiceHandlerClient(ctx, m, auditv1.NewAuditServiceClient(cc))
 			},
 		},
+		{
+			"audit", service(auditv1.File_manas_audit_v1_proof_proto, "ProofService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return auditv1.RegisterProofServiceHandlerClient(ctx, m, auditv1.NewProofServiceClient(cc))
+			},
+		},
 	})
 }
 

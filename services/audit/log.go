@@ -15,7 +15,6 @@ import (
 const (
 	maxFuture   = 5 * time.Minute // a producer's clock may run this far ahead, audit_admin_ops A-29
 	maxTargets  = 16
-	leafPrefix  = 0x00 // RFC 9162 section 2.1.1
 	maxTextSize = 512
 )
 
@@ -91,14 +90,6 @@ func (e entry) check(now time.Time) string {
 func eventTime(id uuid.UUID) time.Time {
 	sec, nsec := id.Time().UnixTime()
 	return time.Unix(sec, nsec).UTC().Truncate(time.Millisecond)
-}
-
-// leafHash is the Merkle leaf of RFC 9162 over the stored bytes.
-func leafHash(canonical []byte) []byte {
-	h := sha256.New()
-	h.Write([]byte{leafPrefix})
-	h.Write(canonical)
-	return h.Sum(nil)
 }
 
 // filter is a search. Empty fields match everything.
