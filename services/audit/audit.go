@@ -94,7 +94,7 @@ func (s *Service) guard(p *boot.Process, c Config) error {
 		}
 	}
 	if c.VerifyRate > 0 {
-		p.Go("verifier", func(ctx context.Context) error { return s.keepVerifying(ctx, c.VerifyRate) })
+		p.Go("verifier", func(ctx context.Context) error { return s.keepVerifying(ctx, c.VerifyRate, verifyEvery) })
 	}
 	return nil
 }

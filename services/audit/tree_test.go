@@ -133,6 +133,9 @@ func judge(t testing.TB, s *Service) {
 	if h.Size != int64(len(leaves)) || h.Edge.Size() != h.Size || !cmp.Equal(root[:], ref.Hash()) {
 		t.Errorf("head: %d events, tree of %d, root %x; the log has %d, root %x", h.Size, h.Edge.Size(), root, len(leaves), ref.Hash())
 	}
+	for _, f := range faults(t, s, s.db.Pool) {
+		t.Errorf("verifier: %s", f)
+	}
 }
 
 func eventID(e *eventv1.Event) string { return id.Format("evt", uuid.UUID(e.GetId())) }
@@ -509,7 +512,9 @@ func TestRewrittenLogIsRefusedByTheWitness(t *testing.T) {
 	if err := s.cosign(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, s, `UPDATE audit.event SET canonical = canonical || '\x00', leaf_hash = sha256('\x00'::bytea || canonical || '\x00') WHERE seq = 42`)
+	exec(t, s, `UPDATE audit.event SET actor_id = 'usr_99', canonical = decode(replace(encode(canonical, 'hex'), encode('usr_41', 'hex'), encode('usr_99', 'hex')), 'hex') WHERE seq = 42`)
+	exec(t, s, `UPDATE audit.event SET leaf_hash = sha256('\x00'::bytea || canonical) WHERE seq = 42`)
+	exec(t, s, `UPDATE audit.event_target SET target_id = 'usr_99' WHERE seq = 42`)
 	exec(t, s, `DELETE FROM audit.tile`)
 	exec(t, s, `UPDATE audit.log_head SET tree_size = 0, root = sha256(''), edge = ''`)
 	exec(t, s, `DELETE FROM audit.checkpoint`)

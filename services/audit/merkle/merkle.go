@@ -180,7 +180,7 @@ func (e *Edge) grow(tile Tile) error {
 	for i := range e.full {
 		nodes[i] = e.full[i][:]
 	}
-	r, err := ranges.NewRange(0, uint64(tile.Index), nodes)
+	r, err := ranges.NewRange(0, uint64(tile.Index), nodes) //nolint:gosec // an index is not negative
 	if err != nil {
 		return fmt.Errorf("%w: %w", errEdge, err)
 	}

@@ -3,6 +3,7 @@
 package notary
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -84,6 +85,17 @@ func SignedBy(n *note.Note, v note.Verifier) bool {
 		}
 	}
 	return false
+}
+
+// Exact reports whether the signatures stand as they were written: a base64
+// text may end in bits that say nothing, and one of those may have been turned.
+func Exact(n *note.Note) bool {
+	for _, s := range append(n.Sigs[:len(n.Sigs):len(n.Sigs)], n.UnverifiedSigs...) {
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Sign gives the note of a checkpoint.
