@@ -535,3 +535,7 @@ func TestRewrittenLogIsRefusedByTheWitness(t *testing.T) {
 		t.Error("the witness signed the rewritten log after a restart of the log")
 	}
 }
+
+func proofOf(e *eventv1.Event) *auditv1.GetInclusionProofRequest {
+	return &auditv1.GetInclusionProofRequest{Id: eventID(e)}
+}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math/bits"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/merkle/testonly"
@@ -337,7 +337,15 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkVerifyInclusion(b *testing.B) {
 	const size, index = 10_000_000, 4_242_424
 	leaf := LeafHash([]byte("x"))
-	p := make([][]byte, compactSize(index, size))
+	nodes, err := proof.Inclusion(index, size)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := make([][]byte, bits.Len64(size-1))
+	_, begin, end := nodes.Ephem()
+	if end > begin { // the right border is one hash of the proof
+		p = make([][]byte, len(nodes.IDs)-(end-begin)+1)
+	}
 	for i := range p {
 		h := sha256.Sum256([]byte{byte(i)})
 		p[i] = h[:]
@@ -351,8 +359,4 @@ func BenchmarkVerifyInclusion(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-func compactSize(index, size uint64) int {
-	return compact.RangeSize(0, index) + compact.RangeSize(index+1, size)
 }

@@ -6,10 +6,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -75,7 +77,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out, pr
 	flags.StringVar(&s.proof, "proof", "", "check the proof in this `file`")
 	flags.StringVar(&s.event, "event", "", "with -proof: the event, as ?view=RAW answers it, in this `file`")
 	flags.StringVar(&s.database, "database", getenv("DATABASE_URL"), "`address` of the database; a role that may only read is enough (DATABASE_URL)")
-	flags.StringVar(&s.data, "data", "", "data `folder` of a local stack, such as .data: where the keys are")
+	flags.StringVar(&s.data, "data", "", "data `folder` of a local stack, such as .data: where the log and the keys are")
 	flags.StringVar(&s.origin, "origin", cmp.Or(getenv("AUDIT_LOG_ORIGIN"), "manas360.local/audit"), "`name` of the log (AUDIT_LOG_ORIGIN)")
 	flags.StringVar(&s.logKey, "key", getenv("AUDIT_PUBLIC_KEY_FILE"), "public key of the log, or a `file` that holds it (AUDIT_PUBLIC_KEY_FILE)")
 	flags.StringVar(&s.witness, "witness-key", getenv("WITNESS_PUBLIC_KEY_FILE"), "public key of the witness, or a `file` that holds it (WITNESS_PUBLIC_KEY_FILE)")
@@ -135,6 +137,9 @@ func (s *settings) keys() error {
 	if s.data != "" {
 		s.logKey = cmp.Or(s.logKey, filepath.Join(s.data, "audit", "log.key.pub"))
 		s.witness = cmp.Or(s.witness, filepath.Join(s.data, "witness", "witness.key.pub"))
+		if err := s.local(); err != nil {
+			return err
+		}
 	}
 	for _, key := range []*string{&s.logKey, &s.witness} {
 		if *key == "" || isKey(*key) {
@@ -146,6 +151,28 @@ func (s *settings) keys() error {
 		}
 		*key = vkey
 	}
+	return nil
+}
+
+// local finds the database of a local stack.
+func (s *settings) local() error {
+	if s.database != "" || s.proof != "" {
+		return nil
+	}
+	raw, err := os.ReadFile(filepath.Clean(filepath.Join(s.data, "ports.json")))
+	if err != nil {
+		return fmt.Errorf("is the local stack running? %w", err)
+	}
+	var ports struct {
+		PostgresSocket string `json:"postgresSocket"`
+	}
+	if err := json.Unmarshal(raw, &ports); err != nil {
+		return fmt.Errorf("read ports.json: %w", err)
+	}
+	if ports.PostgresSocket == "" {
+		return errors.New("the local stack has a database of its own: give -database")
+	}
+	s.database = "postgres://postgres@/manas360?host=" + url.QueryEscape(ports.PostgresSocket)
 	return nil
 }
 
