@@ -32,7 +32,7 @@ type Config struct {
 	WitnessURL     string `desc:"where a C2SP tlog-witness answers; none when empty" env:"WITNESS_URL"`
 	PublicKeyFile  string `desc:"where the log's public key is written outside of production; beside the key when empty" env:"AUDIT_PUBLIC_KEY_FILE"`
 	WitnessKeyFile string `desc:"public key of the witness" env:"WITNESS_PUBLIC_KEY_FILE" envDefault:".data/witness/witness.key.pub"`
-	VerifyRate     int    `desc:"events a second the rolling verifier reads again; 0 for none" env:"AUDIT_VERIFY_RATE" envDefault:"20000"`
+	VerifyRate     int    `desc:"events a second the rolling verifier reads again; 0 for none" env:"AUDIT_VERIFY_RATE" envDefault:"5000"`
 }
 
 func (c Config) keyFile() string {

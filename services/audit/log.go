@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/services/audit/merkle"
 )
 
 const (
@@ -35,6 +36,8 @@ type entry struct {
 	Targets    []target
 	LeafHash   []byte
 	Canonical  []byte
+
+	leaf merkle.Hash // computed from Canonical, when the event is verified
 }
 
 // target is one thing an event touched.

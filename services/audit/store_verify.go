@@ -180,6 +180,29 @@ func beyond(ctx context.Context, q pg.Querier) ([]string, error) {
 	return out, nil
 }
 
+const allTargets = `
+SELECT target_id, target_type, retention_class, occurred_at, event_ts, seq, event_id FROM audit.event_target WHERE seq <= @size`
+
+// subtractTargets takes every row there is from the sum of those that must be.
+func subtractTargets(ctx context.Context, q pg.Querier, size int64, sum *rowSum) error {
+	rows, err := q.Query(ctx, allTargets, pgx.NamedArgs{"size": size})
+	if err != nil {
+		return pg.Err(fmt.Errorf("read targets to verify: %w", err))
+	}
+	var (
+		e entry
+		t target
+	)
+	_, err = pgx.ForEachRow(rows, []any{&t.ID, &t.Type, &e.Class, &e.OccurredAt, &e.TS, &e.Seq, &e.ID}, func() error {
+		sum.row(-1, &e, t)
+		return nil
+	})
+	if err != nil {
+		return pg.Err(fmt.Errorf("read targets to verify: %w", err))
+	}
+	return nil
+}
+
 const countTargets = `SELECT count(*) FROM audit.event_target WHERE seq <= @size`
 
 func targetCount(ctx context.Context, q pg.Querier, size int64) (n int64, err error) {

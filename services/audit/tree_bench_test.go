@@ -96,9 +96,9 @@ func BenchmarkVerify(b *testing.B) {
 	})
 	b.Run("targets", func(b *testing.B) {
 		v := s.verifier(b.Context())
-		list := v.events(events[:spanEvents])
+		v.events(events[:spanEvents])
 		for b.Loop() {
-			if _, err := targetsOf(b.Context(), s.db.Pool, list); err != nil {
+			if _, err := targetsOf(b.Context(), s.db.Pool, events[:spanEvents]); err != nil {
 				b.Fatal(err)
 			}
 		}
