@@ -27,7 +27,7 @@ const (
 )
 
 // errRefused is a head that is not signed: it does not follow from what was
-// signed before. A person must look (deploy/runbook/audit-signer.md).
+// signed before. A person must look (deploy/runbook/audit-log.md).
 var errRefused = errors.New("refused to sign")
 
 // signer signs the head of the log. It trusts its own file more than the
@@ -224,7 +224,7 @@ func (c storedCheckpoint) tree() merkle.Tree {
 func (c storedCheckpoint) text() string { return c.Note + c.Lines }
 
 // lockKey names the one lease on signing: replicas sign in turn.
-var lockKey = int64(leaseOf("manas audit checkpoint")) //nolint:gosec // any 64 bits do
+var lockKey = int64(leaseOf("manas audit checkpoint"))
 
 func leaseOf(name string) uint64 {
 	h := sha256.Sum256([]byte(name))

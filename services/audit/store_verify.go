@@ -74,7 +74,7 @@ func targetsOf(ctx context.Context, q pg.Querier, events []entry) (map[place]boo
 	if len(seqs) == 0 {
 		return out, nil
 	}
-	rows, err := q.Query(ctx, selectTargets, pgx.NamedArgs{
+	rows, err := q.Query(ctx, selectTargets, pgx.NamedArgs{ //nolint:rowserrcheck // ForEachRow answers it
 		"target_ids": targetIDs, "occurreds": occurreds, "seqs": seqs, "types": types, "classes": classes, "times": times, "ids": ids,
 	})
 	if err != nil {
@@ -119,7 +119,7 @@ func lowRoots(ctx context.Context, q pg.Querier, n int64) ([]merkle.Hash, error)
 	const atOnce = 100_000 // a statement has five seconds
 	out := make([]merkle.Hash, n)
 	for first := int64(0); first < n; first += atOnce {
-		rows, err := q.Query(ctx, rootsOf, pgx.NamedArgs{"first": first, "end": min(n, first+atOnce)})
+		rows, err := q.Query(ctx, rootsOf, pgx.NamedArgs{"first": first, "end": min(n, first+atOnce)}) //nolint:rowserrcheck // ForEachRow answers it
 		if err != nil {
 			return nil, pg.Err(fmt.Errorf("read the roots of tiles: %w", err))
 		}
@@ -185,7 +185,7 @@ SELECT target_id, target_type, retention_class, occurred_at, event_ts, seq, even
 
 // subtractTargets takes every row there is from the sum of those that must be.
 func subtractTargets(ctx context.Context, q pg.Querier, size int64, sum *rowSum) error {
-	rows, err := q.Query(ctx, allTargets, pgx.NamedArgs{"size": size})
+	rows, err := q.Query(ctx, allTargets, pgx.NamedArgs{"size": size}) //nolint:rowserrcheck // ForEachRow answers it
 	if err != nil {
 		return pg.Err(fmt.Errorf("read targets to verify: %w", err))
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -33,18 +34,18 @@ import (
 const origin = "manas360.local/audit"
 
 // logger makes a service that signs, on db.
-func logger(t testing.TB, db *pg.DB, dir, keyFile string) (*Service, *inboxServer) {
-	t.Helper()
+func logger(tb testing.TB, db *pg.DB, dir, keyFile string) (*Service, *inboxServer) {
+	tb.Helper()
 	s := New(db, secret, time.Now)
 	if err := s.signer.enable(Config{DataDir: dir, LogKeyFile: keyFile, LogOrigin: origin}, true, rand.Reader); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s, &inboxServer{Service: s, peer: func(context.Context) string { return "auth" }}
 }
 
-func openLog(t testing.TB) (*Service, *inboxServer) {
-	t.Helper()
-	return logger(t, pgtest.New(t, "audit", migrations.For("audit")), t.TempDir(), "")
+func openLog(tb testing.TB) (*Service, *inboxServer) {
+	tb.Helper()
+	return logger(tb, pgtest.New(tb, "audit", migrations.For("audit")), tb.TempDir(), "")
 }
 
 func batch(n int) []*eventv1.Event {
@@ -55,11 +56,11 @@ func batch(n int) []*eventv1.Event {
 	return out
 }
 
-func put(t testing.TB, in *inboxServer, n int) []*eventv1.Event {
-	t.Helper()
+func put(tb testing.TB, in *inboxServer, n int) []*eventv1.Event {
+	tb.Helper()
 	events := batch(n)
-	if _, err := in.Deliver(t.Context(), &eventv1.DeliverRequest{Events: events}); err != nil {
-		t.Fatalf("deliver: %v", err)
+	if _, err := in.Deliver(tb.Context(), &eventv1.DeliverRequest{Events: events}); err != nil {
+		tb.Fatalf("deliver: %v", err)
 	}
 	return events
 }
@@ -323,7 +324,7 @@ func TestTwoReplicasDoNotFork(t *testing.T) {
 	const rounds = 12
 	var wg sync.WaitGroup
 	for i := range 2 {
-		s, in := logger(t, db, filepath.Join(dir, fmt.Sprint(i)), key)
+		s, in := logger(t, db, filepath.Join(dir, strconv.Itoa(i)), key)
 		wg.Go(func() {
 			for range rounds {
 				if _, err := in.Deliver(t.Context(), &eventv1.DeliverRequest{Events: batch(37)}); err != nil {

@@ -35,20 +35,19 @@ func (s *Service) keepVerifying(ctx context.Context, rate int, every time.Durati
 	for {
 		began := s.now()
 		done, err := s.verifyRound(ctx, rate, &older)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			return err
+			return err // at the end too: who started us knows whether it was asked for
 		}
 		if done > 0 {
 			s.health.passed(done, s.now().Sub(since))
-			since = s.now()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(max(0, every-s.now().Sub(began))):
+		}
+		if done > 0 {
+			since = s.now() // the pause is not part of the next pass
 		}
 	}
 }

@@ -26,9 +26,9 @@ func (s *rowSum) row(sign int, e *entry, t target) {
 		out = binary.AppendUvarint(out, uint64(len(text)))
 		out = append(out, text...)
 	}
-	out = binary.BigEndian.AppendUint64(out, uint64(e.OccurredAt.UnixMicro())) //nolint:gosec // bits, not a number
-	out = binary.BigEndian.AppendUint64(out, uint64(e.TS.UnixMicro()))         //nolint:gosec // as above
-	out = binary.BigEndian.AppendUint64(out, uint64(e.Seq))                    //nolint:gosec // as above
+	out = binary.BigEndian.AppendUint64(out, uint64(e.OccurredAt.UnixMicro()))
+	out = binary.BigEndian.AppendUint64(out, uint64(e.TS.UnixMicro()))
+	out = binary.BigEndian.AppendUint64(out, uint64(e.Seq)) //nolint:gosec // as above
 	out = append(out, e.ID[:]...)
 	for i := range s.sums {
 		h := maphash.Bytes(s.seed[i], out)

@@ -39,9 +39,8 @@ func Inclusion(tree Tree, index int64, r Tiles) ([]Hash, error) {
 	return p, nil
 }
 
-// Consistency proves that the first to leaves begin with the first from, as
-// RFC 9162 section 2.1.4.1 does; both lie in tree. From equal to to needs no
-// hashes.
+// Consistency proves that the tree at size to begins with that at size from, as
+// RFC 9162 section 2.1.4.1 does; both lie in tree. Equal sizes need no hashes.
 func Consistency(tree Tree, from, to int64, r Tiles) ([]Hash, error) {
 	if from < 1 || from > to || to > tree.N {
 		return nil, fmt.Errorf("%w: from %d to %d of %d", ErrRange, from, to, tree.N)

@@ -88,17 +88,24 @@ func (s *stage) checkpoint(t *testing.T, o string, size uint64, root []byte) str
 
 func (s *stage) body(t *testing.T, old, size uint64) string {
 	t.Helper()
-	text := fmt.Sprintf("old %d\n", old)
+	return s.request(t, s.tree, old, size)
+}
+
+// request is what a log whose tree is that would send.
+func (s *stage) request(t *testing.T, tree *testonly.Tree, old, size uint64) string {
+	t.Helper()
+	var text strings.Builder
+	fmt.Fprintf(&text, "old %d\n", old)
 	if old > 0 {
-		p, err := s.tree.ConsistencyProof(old, size)
+		p, err := tree.ConsistencyProof(old, size)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, h := range p {
-			text += base64.StdEncoding.EncodeToString(h) + "\n"
+			text.WriteString(base64.StdEncoding.EncodeToString(h) + "\n")
 		}
 	}
-	return text + "\n" + s.checkpoint(t, origin, size, s.tree.HashAt(size))
+	return text.String() + "\n" + s.checkpoint(t, origin, size, tree.HashAt(size))
 }
 
 func (s *stage) post(t *testing.T, body string) (status int, kind, answer string) {
@@ -121,17 +128,6 @@ func TestAddCheckpoint(t *testing.T) {
 	other := testonly.New(rfc6962.DefaultHasher)
 	for i := range 100 {
 		other.AppendData(fmt.Appendf(nil, "other %d", i))
-	}
-	fork := func(old, size uint64) string {
-		p, err := other.ConsistencyProof(old, size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := fmt.Sprintf("old %d\n", old)
-		for _, h := range p {
-			text += base64.StdEncoding.EncodeToString(h) + "\n"
-		}
-		return text + "\n" + s.checkpoint(t, origin, size, other.HashAt(size))
 	}
 	unsigned := strings.Replace(s.body(t, 0, 10), "— "+origin, "— example.com/other", 1)
 	for _, tt := range []struct {
@@ -158,7 +154,7 @@ func TestAddCheckpoint(t *testing.T) {
 		{"the same size, another root", "old 10\n\n" + s.checkpoint(t, origin, 10, other.HashAt(10)), 409, "10"},
 		{"growth", s.body(t, 10, 60), 200, ""},
 		{"back", s.body(t, 10, 20), 409, "60"},
-		{"a fork", fork(60, 100), 422, ""},
+		{"a fork", s.request(t, other, 60, 100), 422, ""},
 		{"without its proof", "old 60\n\n" + s.checkpoint(t, origin, 100, s.tree.HashAt(100)), 422, ""},
 		{"growth after all that", s.body(t, 60, 100), 200, ""},
 	} {
