@@ -46,7 +46,7 @@ func TestGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		cp.Note = r.GetCheckpoint()
-		if _, n := both(t, s, cp); len(n.Sigs) != 2 {
+		if _, n := both(t, cp); len(n.Sigs) != 2 {
 			t.Errorf("%d signatures, want the log's and the witness's", len(n.Sigs))
 		}
 	}

@@ -23,26 +23,26 @@ import (
 )
 
 // faults reads the whole log again on q.
-func faults(t testing.TB, s *Service, q pg.Querier) (out []string) {
-	t.Helper()
-	v := s.verifier(t.Context())
+func faults(tb testing.TB, s *Service, q pg.Querier) (out []string) {
+	tb.Helper()
+	v := s.verifier(tb.Context())
 	v.sum = newRowSum()
 	v.q, v.found = q, func(f finding) { out = append(out, f.String()) }
-	g, err := v.ground(t.Context())
+	g, err := v.ground(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if g == nil {
 		return out
 	}
 	size := g.head.Edge.Size()
 	for after := int64(0); after < size; after += spanEvents {
-		if err := v.span(t.Context(), g, after, min(size, after+spanEvents)); err != nil {
-			t.Fatal(err)
+		if err := v.span(tb.Context(), g, after, min(size, after+spanEvents)); err != nil {
+			tb.Fatal(err)
 		}
 	}
-	if err := subtractTargets(t.Context(), q, size, v.sum); err != nil {
-		t.Fatal(err)
+	if err := subtractTargets(tb.Context(), q, size, v.sum); err != nil {
+		tb.Fatal(err)
 	}
 	if !v.sum.even() {
 		out = append(out, "rows in the index of targets")
@@ -171,10 +171,10 @@ var errUndo = errors.New("undo")
 
 // tampered runs look on the log as sql leaves it, and undoes that. An error is
 // a statement that the database refused or that changed nothing.
-func tampered(t testing.TB, s *Service, sql string, look func(tx pgx.Tx)) error {
-	t.Helper()
-	err := pgx.BeginFunc(t.Context(), s.db.Pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(t.Context(), sql)
+func tampered(tb testing.TB, s *Service, sql string, look func(tx pgx.Tx)) error {
+	tb.Helper()
+	err := pgx.BeginFunc(tb.Context(), s.db.Pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(tb.Context(), sql)
 		if err != nil {
 			return err
 		}
