@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/manas360/platform/pkg/config"
 	"github.com/manas360/platform/services/admin"
 	"github.com/manas360/platform/services/audit"
+	"github.com/manas360/platform/services/audit/witness"
 	"github.com/manas360/platform/services/auth"
 	"github.com/manas360/platform/services/payment"
 	"github.com/manas360/platform/services/subscription"
@@ -101,7 +103,7 @@ func readCompose(t *testing.T) composeFile {
 
 func TestComposeHasTheSuite(t *testing.T) {
 	c := readCompose(t)
-	want := []string{"admin", "audit", "auth", "bootstrap", "gateway", "migrate", "payment", "postgres", "redis", "sandbox", "subscription", "user"}
+	want := []string{"admin", "audit", "auditwitness", "auth", "bootstrap", "gateway", "migrate", "payment", "postgres", "redis", "sandbox", "subscription", "user"}
 	var got []string
 	for name, s := range c.Services {
 		got = append(got, name)
@@ -153,7 +155,9 @@ func TestComposeBootstrapsEveryRole(t *testing.T) {
 
 func TestComposeSetsWhatEachProcessReads(t *testing.T) {
 	c := readCompose(t)
-	for name, p := range processes {
+	all := maps.Clone(processes)
+	all["auditwitness"] = of[witness.Config]()
+	for name, p := range all {
 		t.Run(name, func(t *testing.T) {
 			s := c.Services[name]
 			reads := p.variables(t)

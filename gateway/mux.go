@@ -89,6 +89,12 @@ func registrations() []registration {
 				return auditv1.RegisterExportServiceHandlerClient(ctx, m, auditv1.NewExportServiceClient(cc))
 			},
 		},
+		{
+			"audit", service(auditv1.File_manas_audit_v1_proof_proto, "ProofService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return auditv1.RegisterProofServiceHandlerClient(ctx, m, auditv1.NewProofServiceClient(cc))
+			},
+		},
 	})
 }
 

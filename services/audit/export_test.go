@@ -79,8 +79,8 @@ func FuzzInert(f *testing.F) {
 	})
 }
 
-// full is an event that has everything.
-func full(i int, reason string, at time.Time) *eventv1.Event {
+// whole is an event that has everything.
+func whole(i int, reason string, at time.Time) *eventv1.Event {
 	e := event("account.suspended", "usr_a", at, "usr_b", "usr_c")
 	m := &auditv1.Event{}
 	if err := proto.Unmarshal(e.GetPayload(), m); err != nil {
@@ -103,7 +103,7 @@ func TestStreamedFormats(t *testing.T) {
 	var batch []*eventv1.Event
 	at := time.Now().Add(-time.Hour)
 	for i, text := range hostile {
-		batch = append(batch, full(i, text, at.Add(time.Duration(i)*time.Second)))
+		batch = append(batch, whole(i, text, at.Add(time.Duration(i)*time.Second)))
 	}
 	deliver(t, in, batch...)
 	want, err := (&publicServer{Service: s}).ListEvents(auditor(t), &auditv1.ListEventsRequest{PageSize: 100, Order: "asc", Action: "account."})

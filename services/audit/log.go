@@ -10,12 +10,12 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/trail"
+	"github.com/manas360/platform/services/audit/merkle"
 )
 
 const (
 	maxFuture   = 5 * time.Minute // a producer's clock may run this far ahead, audit_admin_ops A-29
 	maxTargets  = 16
-	leafPrefix  = 0x00 // RFC 9162 section 2.1.1
 	maxTextSize = 512
 
 	maxEntry  = 1<<16 - 1 // bytes of an event as stored: C2SP tlog-tiles counts an entry in 16 bits
@@ -39,6 +39,8 @@ type entry struct {
 	Targets    []target
 	LeafHash   []byte
 	Canonical  []byte
+
+	leaf merkle.Hash // computed from Canonical, when the event is verified
 }
 
 // target is one thing an event touched.
@@ -85,14 +87,6 @@ func (e entry) check(now time.Time) string {
 func eventTime(id uuid.UUID) time.Time {
 	sec, nsec := id.Time().UnixTime()
 	return time.Unix(sec, nsec).UTC().Truncate(time.Millisecond)
-}
-
-// leafHash is the Merkle leaf of RFC 9162 over the stored bytes.
-func leafHash(canonical []byte) []byte {
-	h := sha256.New()
-	h.Write([]byte{leafPrefix})
-	h.Write(canonical)
-	return h.Sum(nil)
 }
 
 // filter is a search. Empty fields match everything.

@@ -23,6 +23,7 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
 	auditv1.RegisterExportServiceServer(g, &exportServer{Service: s})
+	auditv1.RegisterProofServiceServer(g, &proofServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
 }
@@ -117,6 +118,9 @@ func (s *publicServer) GetEvent(ctx context.Context, r *auditv1.GetEventRequest)
 	if err := s.recordCaller(ctx, trail.AuditRead, target{Type: "event", ID: ev.GetId()}); err != nil {
 		return nil, err
 	}
+	if r.GetView() == auditv1.GetEventRequest_RAW {
+		ev.Canonical = canonical
+	}
 	return &auditv1.GetEventResponse{Event: ev}, nil
 }
 
@@ -143,6 +147,7 @@ func unpack(ev *eventv1.Event, source string, now time.Time) (entry, *auditv1.Ev
 		return entry{}, nil, "the payload is not an audit event"
 	}
 	m.Id, m.Source, m.OccurredAt = id.Format("evt", eventID), source, ev.GetOccurredAt()
+	m.Canonical = nil // only ever told, never stored
 	if m.GetRequestId() == "" {
 		m.RequestId = ev.GetRequestId()
 	}

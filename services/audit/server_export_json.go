@@ -79,7 +79,7 @@ func slowLine(to []byte, ev *auditv1.Event) ([]byte, error) {
 
 // plainShape reports whether an event has the fields that apiLine writes.
 var plainShape = fields((&auditv1.Event{}).ProtoReflect().Descriptor()) ==
-	"id seq occurred_at recorded_at action actor{type id session_id impersonator_id} targets{type id} outcome request_id changes{path before after} reason source ip_prefix"
+	"id seq occurred_at recorded_at action actor{type id session_id impersonator_id} targets{type id} outcome request_id changes{path before after} reason source ip_prefix canonical"
 
 func fields(m protoreflect.MessageDescriptor) string {
 	var out []byte

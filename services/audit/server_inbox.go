@@ -11,6 +11,7 @@ import (
 
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
+	"github.com/manas360/platform/services/audit/merkle"
 )
 
 // inboxServer takes batches from every service's outbox. A batch is one
@@ -68,6 +69,7 @@ func seal(e *entry, m *auditv1.Event) error {
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", e.ID, err)
 	}
-	e.Canonical, e.LeafHash = canonical, leafHash(canonical)
+	leaf := merkle.LeafHash(canonical)
+	e.Canonical, e.LeafHash = canonical, leaf[:]
 	return nil
 }

@@ -4,40 +4,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/manas360/platform/pkg/pg"
+	"github.com/manas360/platform/services/audit/merkle"
 )
 
-const lockHead = `SELECT size FROM audit.log_head WHERE id = 1 FOR UPDATE`
-
-// In every class: an act may have been of another when it came first.
+// In every class: an act may have been of another when it came first. The range
+// says nothing new; it leaves the months out that a batch does not touch, which
+// the join alone would read from end to end.
 const knownEvents = `
 SELECT e.event_id
   FROM audit.event e
   JOIN unnest(@times::timestamptz[], @ids::uuid[]) AS k (ts, id)
-    ON e.retention_class = ANY ('{ops,security,financial}') AND e.event_ts = k.ts AND e.event_id = k.id`
+    ON e.retention_class = ANY ('{ops,security,financial}') AND e.event_ts = k.ts AND e.event_id = k.id
+ WHERE e.event_ts BETWEEN @first AND @last`
 
-const moveHead = `UPDATE audit.log_head SET size = @size WHERE id = 1`
-
-// append writes a batch to the log in order, in one transaction. finish is
-// called under the head's lock for each event that is new, with its place, to
-// fix the bytes that are stored. It answers which ids were known before.
+// append writes a batch to the log in order: events, tiles and head in one
+// transaction. finish is called under the head's lock for each event that is
+// new, with its place, to fix the bytes that are stored. It answers which ids
+// were known before.
 func (s *Service) append(ctx context.Context, batch []entry, finish func(e *entry) error) (map[uuid.UUID]bool, error) {
+	known, err := s.appendOnce(ctx, batch, finish)
+	if errors.Is(err, errBehind) {
+		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		known, err = s.appendOnce(ctx, batch, finish)
+	}
+	if err == nil {
+		s.signer.wake()
+	}
+	return known, err
+}
+
+func (s *Service) appendOnce(ctx context.Context, batch []entry, finish func(e *entry) error) (map[uuid.UUID]bool, error) {
 	known := map[uuid.UUID]bool{}
 	err := s.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		clear(known)
-		var size int64
-		if err := tx.QueryRow(ctx, lockHead).Scan(&size); err != nil {
+		h, err := scanHead(tx.QueryRow(ctx, lockHead))
+		if err != nil {
 			return fmt.Errorf("lock the head: %w", err)
+		}
+		if h.Edge.Size() != h.Size {
+			return errBehind
 		}
 		if err := s.markKnown(ctx, tx, batch, known); err != nil {
 			return err
 		}
-		var fresh []entry
+		var (
+			fresh  []entry
+			leaves []merkle.Hash
+			size   = h.Size
+		)
 		now := s.now().UTC().Truncate(time.Microsecond)
 		for _, e := range batch {
 			if known[e.ID] {
@@ -49,7 +72,7 @@ func (s *Service) append(ctx context.Context, batch []entry, finish func(e *entr
 			if err := finish(&e); err != nil {
 				return err
 			}
-			fresh = append(fresh, e)
+			fresh, leaves = append(fresh, e), append(leaves, merkle.Hash(e.LeafHash))
 		}
 		if len(fresh) == 0 {
 			return nil
@@ -57,10 +80,7 @@ func (s *Service) append(ctx context.Context, batch []entry, finish func(e *entr
 		if err := copyIn(ctx, tx, fresh); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, moveHead, pgx.NamedArgs{"size": size}); err != nil {
-			return fmt.Errorf("move the head: %w", err)
-		}
-		return nil
+		return grow(ctx, tx, &h, leaves, moveHead)
 	})
 	return known, err
 }
@@ -73,7 +93,10 @@ func (s *Service) markKnown(ctx context.Context, tx pgx.Tx, batch []entry, known
 	for _, e := range batch {
 		times, ids = append(times, e.TS), append(ids, e.ID)
 	}
-	rows, err := tx.Query(ctx, knownEvents, pgx.NamedArgs{"times": times, "ids": ids})
+	rows, err := tx.Query(ctx, knownEvents, pgx.NamedArgs{
+		"times": times, "ids": ids,
+		"first": slices.MinFunc(times, time.Time.Compare), "last": slices.MaxFunc(times, time.Time.Compare),
+	})
 	if err != nil {
 		return fmt.Errorf("look for known events: %w", err)
 	}

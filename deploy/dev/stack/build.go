@@ -77,7 +77,7 @@ func (p *progress) stop() {
 
 // programs are what the stack runs, by the name of the binary, and manasctl.
 func (s *Stack) programs() []string {
-	all := []string{"./gateway/cmd/gatewayd", "./deploy/cmd/sandbox", "./services/admin/cmd/manasctl"}
+	all := []string{"./gateway/cmd/gatewayd", "./deploy/cmd/sandbox", "./services/admin/cmd/manasctl", "./services/audit/cmd/auditwitness", "./services/audit/cmd/auditverify"}
 	for _, svc := range Services {
 		all = append(all, "./services/"+svc+"/cmd/"+svc+"d")
 	}

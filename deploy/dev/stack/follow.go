@@ -15,7 +15,7 @@ import (
 func (s *Stack) Follow(ctx context.Context) {
 	var group sync.WaitGroup
 	var mu sync.Mutex // one line at a time
-	for _, name := range append([]string{"gateway", "sandbox"}, Services...) {
+	for _, name := range append([]string{"gateway", "sandbox", "witness"}, Services...) {
 		group.Go(func() {
 			f, err := os.Open(s.kids.logFile(name))
 			if err != nil {

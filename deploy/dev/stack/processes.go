@@ -29,7 +29,7 @@ type plan struct {
 }
 
 func (s *Stack) choosePorts(ctx context.Context) (map[string]Endpoint, error) {
-	free, err := FreePorts(ctx, 2*len(Services)+1)
+	free, err := FreePorts(ctx, 2*len(Services)+3)
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +37,7 @@ func (s *Stack) choosePorts(ctx context.Context) (map[string]Endpoint, error) {
 		"gateway": {HTTP: s.Port, Ops: free[0]},
 		"sandbox": {HTTP: s.SandboxPort},
 	}
+	at["witness"] = Endpoint{HTTP: free[1+2*len(Services)], Ops: free[2+2*len(Services)]}
 	for i, svc := range Services {
 		at[svc] = Endpoint{GRPC: free[1+2*i], Ops: free[2+2*i]}
 	}
@@ -72,6 +73,13 @@ func (s *Stack) settings(name string, p *plan) (map[string]string, error) {
 		})
 		return env, nil
 	}
+	if name == "witness" { // it trusts nobody's certificate and needs no store
+		maps.Copy(env, map[string]string{
+			"NODE_ENV": "development", "OPS_ADDR": local(p.at[name].Ops), "WITNESS_ADDR": local(p.at[name].HTTP), "WITNESS_DATA_DIR": s.path("witness"),
+			"AUDIT_PUBLIC_KEY_FILE": s.path("audit", "log.key.pub"),
+		})
+		return env, nil
+	}
 	maps.Copy(env, map[string]string{
 		"NODE_ENV": "development", "OPS_ADDR": local(p.at[name].Ops), "REDIS_HOST": p.redis.host, "REDIS_PORT": strconv.Itoa(p.redis.port),
 		"TLS_CERT_FILE": s.path("tls", name+".pem"), "TLS_KEY_FILE": s.path("tls", name+"-key.pem"), "TLS_CA_FILE": s.path("tls", "ca.pem"),
@@ -95,12 +103,12 @@ func (s *Stack) settings(name string, p *plan) (map[string]string, error) {
 	}
 	maps.Copy(env, map[string]string{"GRPC_ADDR": local(p.at[name].GRPC), "DATABASE_URL": dsn, "PAGE_TOKEN_SECRET": s.sec.PageToken[name]})
 	s.pass(env, "DB_POOL_MIN", "DB_POOL_MAX")
-	s.own(env, name)
+	s.own(env, name, p)
 	return env, nil
 }
 
 // own adds what only one service knows.
-func (s *Stack) own(env map[string]string, name string) {
+func (s *Stack) own(env map[string]string, name string, p *plan) {
 	switch name {
 	case "auth":
 		env["JWT_SECRET"], env["JWT_REFRESH_SECRET"] = s.jwtSecrets()
@@ -110,6 +118,9 @@ func (s *Stack) own(env map[string]string, name string) {
 			env["WEBAUTHN_ORIGINS"] += "," + s.url()
 		}
 		s.pass(env, "JWT_EXPIRY", "JWT_REFRESH_EXPIRY", "TERMS_VERSION", "PRIVACY_VERSION", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_ALG", "KEY_ROTATION", "OTP_COUNTRIES", "OIDC_PROVIDERS")
+	case "audit":
+		env["AUDIT_DATA_DIR"], env["WITNESS_URL"] = s.path("audit"), "http://"+local(p.at["witness"].HTTP)
+		env["WITNESS_PUBLIC_KEY_FILE"] = s.path("witness", "witness.key.pub")
 	case "admin":
 		s.pass(env, "TOKEN_ISSUER", "TOKEN_AUDIENCE")
 	case "subscription":
@@ -167,20 +178,28 @@ func (s *Stack) list(env map[string]string) []string {
 
 // startProcesses starts all at once: each waits for its peers by itself.
 func (s *Stack) startProcesses(ctx context.Context, p *plan) error {
-	for _, name := range append(slices.Clone(Services), "sandbox", "gateway") {
+	for _, name := range append(slices.Clone(Services), "witness", "sandbox", "gateway") {
 		env, err := s.environment(name, p)
 		if err != nil {
 			return err
 		}
-		program := name + "d"
-		if name == "sandbox" {
-			program = name
-		}
-		if _, err := s.kids.start(ctx, name, syscall.SysProcAttr{}, env, s.binary(program)); err != nil {
+		if _, err := s.kids.start(ctx, name, syscall.SysProcAttr{}, env, s.binary(program(name))); err != nil {
 			return problem("%s does not start: %v", name, err)
 		}
 	}
 	return nil
+}
+
+// program is the binary of a process.
+func program(name string) string {
+	switch name {
+	case "sandbox":
+		return name
+	case "witness":
+		return "auditwitness"
+	default:
+		return name + "d"
+	}
 }
 
 // waitReady waits for the edge, which knows what it needs; a process that dies ends the wait.
@@ -269,7 +288,7 @@ func (s *Stack) failing(ctx context.Context, p *plan, edge error) string {
 func (s *Stack) stopAll() {
 	s.kids.stop(syscall.SIGTERM, drainLimit, "gateway")
 	s.kids.stop(syscall.SIGTERM, drainLimit, Services...)
-	s.kids.stop(syscall.SIGTERM, 10*time.Second, "sandbox")
+	s.kids.stop(syscall.SIGTERM, 10*time.Second, "sandbox", "witness")
 	s.kids.stop(syscall.SIGTERM, 5*time.Second, "redis")
 	s.kids.stop(syscall.SIGINT, 20*time.Second, "postgres") // fast shutdown: sessions are ended, data is flushed
 }

@@ -365,7 +365,7 @@ func TestEachProcessGetsOnlyItsOwn(t *testing.T) {
 		{s.sec.RolePassword["user"], "user"},
 		{s.sec.PageToken["audit"], "audit"},
 	} {
-		for _, name := range append([]string{"gateway", "sandbox"}, Services...) {
+		for _, name := range append([]string{"gateway", "sandbox", "witness"}, Services...) {
 			env, err := s.environment(name, p)
 			if err != nil {
 				t.Fatal(err)

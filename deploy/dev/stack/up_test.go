@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	switch {
-	case name == "sandbox" || name == "gatewayd" || strings.HasSuffix(name, "d") && contains(Services, strings.TrimSuffix(name, "d")):
+	case name == "sandbox" || name == "auditwitness" || name == "gatewayd" || strings.HasSuffix(name, "d") && contains(Services, strings.TrimSuffix(name, "d")):
 		os.Exit(play(name))
 	case len(os.Args) > 1 && os.Args[1] == "miniredis":
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -135,11 +135,8 @@ func suite(t *testing.T, env ...string) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append([]string{"gateway", "sandbox"}, Services...) {
-		if name != "sandbox" {
-			name += "d"
-		}
-		if err := os.Symlink(self, filepath.Join(root, ".bin", name)); err != nil {
+	for _, name := range append([]string{"gateway", "sandbox", "witness"}, Services...) {
+		if err := os.Symlink(self, filepath.Join(root, ".bin", program(name))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -235,8 +232,8 @@ func TestUpAndDown(t *testing.T) {
 		}
 	}
 	pids := s.pids(t)
-	if len(pids) != len(Services)+4 {
-		t.Errorf("ports.json has %v, want the services, gateway, sandbox, postgres and redis", pids)
+	if len(pids) != len(Services)+5 {
+		t.Errorf("ports.json has %v, want the services, gateway, sandbox, witness, postgres and redis", pids)
 	}
 	second, err := newTestStack(io.Discard)
 	if err != nil {

@@ -44,6 +44,7 @@ manasctl [flags] keys rotate -reason "why, in 10 characters or more"
 manasctl [flags] keys kill <kid> -reason "why, in 10 characters or more"
 manasctl [flags] ledger export
 manasctl [flags] ledger verify
+manasctl audit verify -h
 
 rotate lets the key that stands by sign: at once, or when every verifier must
 have it. kill makes every token of a key invalid within two seconds; another
@@ -68,6 +69,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, out, problems io.Writer) int {
+	if rest, ok := auditArgs(args); ok {
+		return verifyAudit(ctx, rest, out, problems)
+	}
 	var s settings
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(problems)

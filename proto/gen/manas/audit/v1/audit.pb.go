@@ -81,6 +81,58 @@ func (Event_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_manas_audit_v1_audit_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// View is how much of an event is told.
+type GetEventRequest_View int32
+
+const (
+	GetEventRequest_VIEW_UNSPECIFIED GetEventRequest_View = 0
+	// The event.
+	GetEventRequest_BASIC GetEventRequest_View = 1
+	// The event and the bytes its leaf hash is over.
+	GetEventRequest_RAW GetEventRequest_View = 2
+)
+
+// Enum value maps for GetEventRequest_View.
+var (
+	GetEventRequest_View_name = map[int32]string{
+		0: "VIEW_UNSPECIFIED",
+		1: "BASIC",
+		2: "RAW",
+	}
+	GetEventRequest_View_value = map[string]int32{
+		"VIEW_UNSPECIFIED": 0,
+		"BASIC":            1,
+		"RAW":              2,
+	}
+)
+
+func (x GetEventRequest_View) Enum() *GetEventRequest_View {
+	p := new(GetEventRequest_View)
+	*p = x
+	return p
+}
+
+func (x GetEventRequest_View) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GetEventRequest_View) Descriptor() protoreflect.EnumDescriptor {
+	return file_manas_audit_v1_audit_proto_enumTypes[1].Descriptor()
+}
+
+func (GetEventRequest_View) Type() protoreflect.EnumType {
+	return &file_manas_audit_v1_audit_proto_enumTypes[1]
+}
+
+func (x GetEventRequest_View) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GetEventRequest_View.Descriptor instead.
+func (GetEventRequest_View) EnumDescriptor() ([]byte, []int) {
+	return file_manas_audit_v1_audit_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // Event is one act. Producers send it through their outbox; audit adds seq,
 // recorded_at and source.
 type Event struct {
@@ -110,7 +162,10 @@ type Event struct {
 	// Service that recorded it.
 	Source string `protobuf:"bytes,12,opt,name=source,proto3" json:"source,omitempty"`
 	// Address of the client, cut to /24 or /48.
-	IpPrefix      string `protobuf:"bytes,13,opt,name=ip_prefix,json=ipPrefix,proto3" json:"ip_prefix,omitempty"`
+	IpPrefix string `protobuf:"bytes,13,opt,name=ip_prefix,json=ipPrefix,proto3" json:"ip_prefix,omitempty"`
+	// Only with view=RAW: the bytes as stored, whose SHA-256 after a zero byte is
+	// the event's leaf in the log's tree. Never stored itself.
+	Canonical     []byte `protobuf:"bytes,1000,opt,name=canonical,proto3" json:"canonical,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +289,13 @@ func (x *Event) GetIpPrefix() string {
 		return x.IpPrefix
 	}
 	return ""
+}
+
+func (x *Event) GetCanonical() []byte {
+	if x != nil {
+		return x.Canonical
+	}
+	return nil
 }
 
 // ListEventsRequest filters; all given must match.
@@ -431,7 +493,9 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 type GetEventRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// evt_….
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// RAW adds the canonical bytes.
+	View          GetEventRequest_View `protobuf:"varint,2,opt,name=view,proto3,enum=manas.audit.v1.GetEventRequest_View" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +535,13 @@ func (x *GetEventRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *GetEventRequest) GetView() GetEventRequest_View {
+	if x != nil {
+		return x.View
+	}
+	return GetEventRequest_VIEW_UNSPECIFIED
 }
 
 // GetEventResponse holds the event.
@@ -825,7 +896,7 @@ var File_manas_audit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\xbc\x06\n" +
+	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\xdb\x06\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x03R\x03seq\x12;\n" +
@@ -843,7 +914,8 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	" \x03(\v2\x1c.manas.audit.v1.Event.ChangeR\achanges\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
 	"\x06source\x18\f \x01(\tR\x06source\x12\x1b\n" +
-	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x1as\n" +
+	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x12\x1d\n" +
+	"\tcanonical\x18\xe8\a \x01(\fR\tcanonical\x1as\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -882,9 +954,14 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\x05order\x18\v \x01(\tB\x12\xbaH\x0fr\rR\x00R\x03ascR\x04descR\x05order\"k\n" +
 	"\x12ListEventsResponse\x12-\n" +
 	"\x06events\x18\x01 \x03(\v2\x15.manas.audit.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\",\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x01\n" +
 	"\x0fGetEventRequest\x12\x19\n" +
-	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"?\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12B\n" +
+	"\x04view\x18\x02 \x01(\x0e2$.manas.audit.v1.GetEventRequest.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"0\n" +
+	"\x04View\x12\x14\n" +
+	"\x10VIEW_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05BASIC\x10\x01\x12\a\n" +
+	"\x03RAW\x10\x02\"?\n" +
 	"\x10GetEventResponse\x12+\n" +
 	"\x05event\x18\x01 \x01(\v2\x15.manas.audit.v1.EventR\x05event\"l\n" +
 	"\x1bListSecurityActivityRequest\x12$\n" +
@@ -914,46 +991,48 @@ func file_manas_audit_v1_audit_proto_rawDescGZIP() []byte {
 	return file_manas_audit_v1_audit_proto_rawDescData
 }
 
-var file_manas_audit_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_manas_audit_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_manas_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_manas_audit_v1_audit_proto_goTypes = []any{
 	(Event_Outcome)(0),                   // 0: manas.audit.v1.Event.Outcome
-	(*Event)(nil),                        // 1: manas.audit.v1.Event
-	(*ListEventsRequest)(nil),            // 2: manas.audit.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),           // 3: manas.audit.v1.ListEventsResponse
-	(*GetEventRequest)(nil),              // 4: manas.audit.v1.GetEventRequest
-	(*GetEventResponse)(nil),             // 5: manas.audit.v1.GetEventResponse
-	(*ListSecurityActivityRequest)(nil),  // 6: manas.audit.v1.ListSecurityActivityRequest
-	(*ListSecurityActivityResponse)(nil), // 7: manas.audit.v1.ListSecurityActivityResponse
-	(*Event_Actor)(nil),                  // 8: manas.audit.v1.Event.Actor
-	(*Event_Target)(nil),                 // 9: manas.audit.v1.Event.Target
-	(*Event_Change)(nil),                 // 10: manas.audit.v1.Event.Change
-	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
+	(GetEventRequest_View)(0),            // 1: manas.audit.v1.GetEventRequest.View
+	(*Event)(nil),                        // 2: manas.audit.v1.Event
+	(*ListEventsRequest)(nil),            // 3: manas.audit.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 4: manas.audit.v1.ListEventsResponse
+	(*GetEventRequest)(nil),              // 5: manas.audit.v1.GetEventRequest
+	(*GetEventResponse)(nil),             // 6: manas.audit.v1.GetEventResponse
+	(*ListSecurityActivityRequest)(nil),  // 7: manas.audit.v1.ListSecurityActivityRequest
+	(*ListSecurityActivityResponse)(nil), // 8: manas.audit.v1.ListSecurityActivityResponse
+	(*Event_Actor)(nil),                  // 9: manas.audit.v1.Event.Actor
+	(*Event_Target)(nil),                 // 10: manas.audit.v1.Event.Target
+	(*Event_Change)(nil),                 // 11: manas.audit.v1.Event.Change
+	(*timestamppb.Timestamp)(nil),        // 12: google.protobuf.Timestamp
 }
 var file_manas_audit_v1_audit_proto_depIdxs = []int32{
-	11, // 0: manas.audit.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	11, // 1: manas.audit.v1.Event.recorded_at:type_name -> google.protobuf.Timestamp
-	8,  // 2: manas.audit.v1.Event.actor:type_name -> manas.audit.v1.Event.Actor
-	9,  // 3: manas.audit.v1.Event.targets:type_name -> manas.audit.v1.Event.Target
+	12, // 0: manas.audit.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	12, // 1: manas.audit.v1.Event.recorded_at:type_name -> google.protobuf.Timestamp
+	9,  // 2: manas.audit.v1.Event.actor:type_name -> manas.audit.v1.Event.Actor
+	10, // 3: manas.audit.v1.Event.targets:type_name -> manas.audit.v1.Event.Target
 	0,  // 4: manas.audit.v1.Event.outcome:type_name -> manas.audit.v1.Event.Outcome
-	10, // 5: manas.audit.v1.Event.changes:type_name -> manas.audit.v1.Event.Change
+	11, // 5: manas.audit.v1.Event.changes:type_name -> manas.audit.v1.Event.Change
 	0,  // 6: manas.audit.v1.ListEventsRequest.outcome:type_name -> manas.audit.v1.Event.Outcome
-	11, // 7: manas.audit.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	11, // 8: manas.audit.v1.ListEventsRequest.end_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: manas.audit.v1.ListEventsResponse.events:type_name -> manas.audit.v1.Event
-	1,  // 10: manas.audit.v1.GetEventResponse.event:type_name -> manas.audit.v1.Event
-	1,  // 11: manas.audit.v1.ListSecurityActivityResponse.events:type_name -> manas.audit.v1.Event
-	2,  // 12: manas.audit.v1.AuditService.ListEvents:input_type -> manas.audit.v1.ListEventsRequest
-	6,  // 13: manas.audit.v1.AuditService.ListSecurityActivity:input_type -> manas.audit.v1.ListSecurityActivityRequest
-	4,  // 14: manas.audit.v1.AuditService.GetEvent:input_type -> manas.audit.v1.GetEventRequest
-	3,  // 15: manas.audit.v1.AuditService.ListEvents:output_type -> manas.audit.v1.ListEventsResponse
-	7,  // 16: manas.audit.v1.AuditService.ListSecurityActivity:output_type -> manas.audit.v1.ListSecurityActivityResponse
-	5,  // 17: manas.audit.v1.AuditService.GetEvent:output_type -> manas.audit.v1.GetEventResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 7: manas.audit.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	12, // 8: manas.audit.v1.ListEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 9: manas.audit.v1.ListEventsResponse.events:type_name -> manas.audit.v1.Event
+	1,  // 10: manas.audit.v1.GetEventRequest.view:type_name -> manas.audit.v1.GetEventRequest.View
+	2,  // 11: manas.audit.v1.GetEventResponse.event:type_name -> manas.audit.v1.Event
+	2,  // 12: manas.audit.v1.ListSecurityActivityResponse.events:type_name -> manas.audit.v1.Event
+	3,  // 13: manas.audit.v1.AuditService.ListEvents:input_type -> manas.audit.v1.ListEventsRequest
+	7,  // 14: manas.audit.v1.AuditService.ListSecurityActivity:input_type -> manas.audit.v1.ListSecurityActivityRequest
+	5,  // 15: manas.audit.v1.AuditService.GetEvent:input_type -> manas.audit.v1.GetEventRequest
+	4,  // 16: manas.audit.v1.AuditService.ListEvents:output_type -> manas.audit.v1.ListEventsResponse
+	8,  // 17: manas.audit.v1.AuditService.ListSecurityActivity:output_type -> manas.audit.v1.ListSecurityActivityResponse
+	6,  // 18: manas.audit.v1.AuditService.GetEvent:output_type -> manas.audit.v1.GetEventResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_manas_audit_v1_audit_proto_init() }
@@ -966,7 +1045,7 @@ func file_manas_audit_v1_audit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_audit_v1_audit_proto_rawDesc), len(file_manas_audit_v1_audit_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
