@@ -28,7 +28,8 @@ import (
 // consumer is a real server that can be torn down and started again under the
 // same address.
 type consumer struct {
-	inbox *outbox.Inbox
+	inbox eventv1.EventInboxServiceServer
+	old   bool // of a release without streams
 
 	mu  sync.Mutex // guards lis and srv
 	lis *bufconn.Listener
@@ -38,7 +39,11 @@ type consumer struct {
 func (c *consumer) start(t *testing.T) {
 	t.Helper()
 	lis, srv := bufconn.Listen(1<<20), grpc.NewServer()
-	eventv1.RegisterEventInboxServiceServer(srv, c.inbox)
+	if c.old {
+		eventv1.RegisterEventInboxServiceServer(srv, c.inbox)
+	} else {
+		outbox.Register(srv, c.inbox)
+	}
 	c.mu.Lock()
 	c.lis, c.srv = lis, srv
 	c.mu.Unlock()
@@ -71,7 +76,7 @@ func (c *consumer) dial(t *testing.T) eventv1.EventInboxServiceClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return eventv1.NewEventInboxServiceClient(conn)
+	return outbox.Client(conn)
 }
 
 // TestConsumerKilled ends the consumer in the middle of its work again and

@@ -49,20 +49,6 @@ func (o *observer) unary(ctx context.Context, req any, info *grpc.UnaryServerInf
 	return resp, nil
 }
 
-// stream lets health's Watch and reflection through; we have no streams of our own.
-func (o *observer) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	if !exempt(info.FullMethod) {
-		return status.Error(codes.PermissionDenied, "permission denied")
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			o.process.Log.Error().Any("panic", r).Bytes("stack", debug.Stack()).Msg("stream panicked")
-			err = fail.ToStatus(fail.New(fail.Internal, "panic")).Err()
-		}
-	}()
-	return next(srv, ss)
-}
-
 // enter reads who calls and for which request, and makes the request's log.
 func (o *observer) enter(ctx context.Context) (context.Context, error) {
 	var bad error

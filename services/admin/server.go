@@ -29,6 +29,7 @@ func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminWebhookServiceServer(g, &webhookServer{server: &server{Service: s}})
 	adminv1.RegisterAdminFindingServiceServer(g, &findingServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPayoutServiceServer(g, &payoutServer{server: &server{Service: s}})
+	s.outbox.RegisterDeadLetters(g, s.db)
 }
 
 type server struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
@@ -21,7 +22,7 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
-	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
+	outbox.Register(g, &inboxServer{Service: s, peer: peer})
 }
 
 type publicServer struct {
