@@ -188,6 +188,7 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) {
 		q.route = at.pick(r.Method)
 	}
 	if err := e.enter(w, r, at, known); err != nil {
+		e.refusedAt(r.Method, q, err)
 		e.problem(w, r, err)
 		return
 	}
@@ -199,6 +200,7 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) {
 	}
 	served, err := e.prepare(w, r)
 	if err != nil {
+		e.refusedAt(r.Method, q, err)
 		e.problem(w, r, err)
 		return
 	}

@@ -21,7 +21,9 @@ import (
 )
 
 // letters catches what the outbox registers.
-type letters struct{ eventv1.DeadLetterServiceServer }
+type letters struct {
+	eventv1.DeadLetterServiceServer
+}
 
 func (l *letters) RegisterService(_ *grpc.ServiceDesc, impl any) {
 	l.DeadLetterServiceServer, _ = impl.(eventv1.DeadLetterServiceServer)
