@@ -44,7 +44,7 @@ CREATE TABLE s.applied (n bigint GENERATED ALWAYS AS IDENTITY, key text NOT NULL
 
 const valueType = "google.protobuf.Int64Value"
 
-func open(t *testing.T) (*pg.DB, *outbox.Outbox) {
+func open(t testing.TB) (*pg.DB, *outbox.Outbox) {
 	t.Helper()
 	db := pgtest.New(t, "s", func(ctx context.Context, url string) error {
 		conn, err := pgx.Connect(ctx, url)
@@ -66,7 +66,7 @@ func event(key string, value int64) outbox.Event {
 	return outbox.Event{Key: key, Destinations: []string{"there"}, Payload: wrapperspb.Int64(value)}
 }
 
-func write(t *testing.T, db *pg.DB, o *outbox.Outbox, evs ...outbox.Event) {
+func write(t testing.TB, db *pg.DB, o *outbox.Outbox, evs ...outbox.Event) {
 	t.Helper()
 	if err := db.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx) error { return o.Append(ctx, tx, evs...) }); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func inbox(db *pg.DB, h outbox.Handler) *outbox.Inbox {
 }
 
 // relays runs n relays until stop is called.
-func relays(t *testing.T, db *pg.DB, o *outbox.Outbox, c eventv1.EventInboxServiceClient, n int) (stop func()) {
+func relays(t testing.TB, db *pg.DB, o *outbox.Outbox, c eventv1.EventInboxServiceClient, n int) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -121,7 +121,7 @@ func relays(t *testing.T, db *pg.DB, o *outbox.Outbox, c eventv1.EventInboxServi
 }
 
 // until waits for a query to answer want.
-func until(t *testing.T, db *pg.DB, want int64, query string) {
+func until(t testing.TB, db *pg.DB, want int64, query string) {
 	t.Helper()
 	var got int64
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {

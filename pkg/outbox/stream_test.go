@@ -73,7 +73,7 @@ func value(ev *eventv1.Event) int64 {
 }
 
 // backlog writes n events over keys, in transactions of 500.
-func backlog(t *testing.T, db *pg.DB, o *outbox.Outbox, n, keys int) {
+func backlog(t testing.TB, db *pg.DB, o *outbox.Outbox, n, keys int) {
 	t.Helper()
 	for at := 0; at < n; {
 		var evs []outbox.Event

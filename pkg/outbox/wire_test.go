@@ -36,7 +36,7 @@ type consumer struct {
 	srv *grpc.Server
 }
 
-func (c *consumer) start(t *testing.T) {
+func (c *consumer) start(t testing.TB) {
 	t.Helper()
 	lis, srv := bufconn.Listen(1<<20), grpc.NewServer()
 	if c.old {
@@ -62,7 +62,7 @@ func (c *consumer) kill() {
 	c.srv.Stop()
 }
 
-func (c *consumer) dial(t *testing.T) eventv1.EventInboxServiceClient {
+func (c *consumer) dial(t testing.TB) eventv1.EventInboxServiceClient {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///consumer",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
