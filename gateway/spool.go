@@ -70,7 +70,7 @@ func OpenSpool(dir string, now func() time.Time, log zerolog.Logger) (*Spool, er
 	if s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_WRONLY, 0o600); err != nil { //nolint:gosec // the operator's own folder
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
-	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor is small
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the spool, which another process has: %w", err), s.lock.Close())
 	}
 	if err := s.find(); err != nil {
@@ -194,7 +194,7 @@ func (s *Spool) begin() error {
 	if len(s.segments) > 0 {
 		n = s.segments[len(s.segments)-1].n + 1
 	}
-	f, err := os.OpenFile(s.file(n), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // a number under our own folder
+	f, err := os.OpenFile(s.file(n), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("begin a segment: %w", err)
 	}

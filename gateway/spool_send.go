@@ -32,7 +32,7 @@ func (s *denials) send(audit eventv1.EventInboxServiceClient) func(ctx context.C
 			sent, err := to.once(ctx)
 			switch {
 			case ctx.Err() != nil:
-				return nil
+				return nil //nolint:nilerr // asked to end; the rest waits on disk
 			case err == nil && sent:
 				wait, failing = sendAgain, false
 				continue

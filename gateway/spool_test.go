@@ -26,13 +26,13 @@ import (
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
 
-func openSpool(t testing.TB, dir string) *Spool {
-	t.Helper()
+func openSpool(tb testing.TB, dir string) *Spool {
+	tb.Helper()
 	s, err := OpenSpool(dir, time.Now, zerolog.Nop())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() }) // a test may have closed it
+	tb.Cleanup(func() { _ = s.Close() }) // a test may have closed it
 	return s
 }
 

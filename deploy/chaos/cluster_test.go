@@ -32,7 +32,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: filepath.Join(t.TempDir(), "pg")}
 	c.bin = binaries(t)
-	sock, err := os.MkdirTemp("/tmp", "manas-chaos-") // t.TempDir is too long for a socket
+	sock, err := os.MkdirTemp("/tmp", "manas-chaos-") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

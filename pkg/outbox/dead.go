@@ -31,7 +31,12 @@ const (
 // RegisterDeadLetters puts what an operator does with the schema's dead letters
 // on g.
 func (o *Outbox) RegisterDeadLetters(g grpc.ServiceRegistrar, db *pg.DB) {
-	eventv1.RegisterDeadLetterServiceServer(g, &deadServer{Outbox: o, db: db})
+	eventv1.RegisterDeadLetterServiceServer(g, o.DeadLetters(db))
+}
+
+// DeadLetters is the same without a connection, for admin's own.
+func (o *Outbox) DeadLetters(db *pg.DB) eventv1.DeadLetterServiceServer {
+	return &deadServer{Outbox: o, db: db}
 }
 
 type deadServer struct {

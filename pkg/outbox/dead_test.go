@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/manas360/platform/pkg/fail"
@@ -19,21 +18,6 @@ import (
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
-
-// letters catches what the outbox registers.
-type letters struct {
-	eventv1.DeadLetterServiceServer
-}
-
-func (l *letters) RegisterService(_ *grpc.ServiceDesc, impl any) {
-	l.DeadLetterServiceServer, _ = impl.(eventv1.DeadLetterServiceServer)
-}
-
-func deadLetters(db *pg.DB, o *outbox.Outbox) *letters {
-	l := &letters{}
-	o.RegisterDeadLetters(l, db)
-	return l
-}
 
 func operator(t *testing.T) context.Context {
 	t.Helper()
@@ -56,7 +40,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 	until(t, db, 25, `SELECT count(*) FROM s.outbox_dead`)
 	until(t, db, 0, `SELECT count(*) FROM s.outbox`)
-	l, ctx := deadLetters(db, o), operator(t)
+	l, ctx := o.DeadLetters(db), operator(t)
 	var all []*eventv1.DeadLetter
 	for tok := ""; ; {
 		r, err := l.ListDeadLetters(ctx, &eventv1.ListDeadLettersRequest{PageSize: 7, PageToken: tok})
@@ -103,7 +87,7 @@ func TestDeadLetters(t *testing.T) {
 // TestDeadLetterRefusals: nothing is recorded of what was not done.
 func TestDeadLetterRefusals(t *testing.T) {
 	db, o := open(t)
-	l := deadLetters(db, o)
+	l := o.DeadLetters(db)
 	requeue := func(ctx context.Context, id, destination string) error {
 		_, err := l.RequeueDeadLetter(ctx, &eventv1.RequeueDeadLetterRequest{Id: id, Destination: destination, Reason: "a good reason"})
 		return err

@@ -73,14 +73,14 @@ func value(ev *eventv1.Event) int64 {
 }
 
 // backlog writes n events over keys, in transactions of 500.
-func backlog(t testing.TB, db *pg.DB, o *outbox.Outbox, n, keys int) {
-	t.Helper()
+func backlog(tb testing.TB, db *pg.DB, o *outbox.Outbox, n, keys int) {
+	tb.Helper()
 	for at := 0; at < n; {
 		var evs []outbox.Event
 		for ; at < n && len(evs) < 500; at++ {
 			evs = append(evs, event(strconv.Itoa(at%keys), int64(at/keys)))
 		}
-		write(t, db, o, evs...)
+		write(tb, db, o, evs...)
 	}
 }
 

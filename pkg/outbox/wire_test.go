@@ -36,8 +36,8 @@ type consumer struct {
 	srv *grpc.Server
 }
 
-func (c *consumer) start(t testing.TB) {
-	t.Helper()
+func (c *consumer) start(tb testing.TB) {
+	tb.Helper()
 	lis, srv := bufconn.Listen(1<<20), grpc.NewServer()
 	if c.old {
 		eventv1.RegisterEventInboxServiceServer(srv, c.inbox)
@@ -49,10 +49,10 @@ func (c *consumer) start(t testing.TB) {
 	c.mu.Unlock()
 	go func() {
 		if err := srv.Serve(lis); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Errorf("serve: %v", err)
+			tb.Errorf("serve: %v", err)
 		}
 	}()
-	t.Cleanup(srv.Stop)
+	tb.Cleanup(srv.Stop)
 }
 
 // kill breaks every connection, as the end of a process does.
@@ -62,8 +62,8 @@ func (c *consumer) kill() {
 	c.srv.Stop()
 }
 
-func (c *consumer) dial(t testing.TB) eventv1.EventInboxServiceClient {
-	t.Helper()
+func (c *consumer) dial(tb testing.TB) eventv1.EventInboxServiceClient {
+	tb.Helper()
 	conn, err := grpc.NewClient("passthrough:///consumer",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -73,9 +73,9 @@ func (c *consumer) dial(t testing.TB) eventv1.EventInboxServiceClient {
 			return lis.DialContext(ctx)
 		}))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	return outbox.Client(conn)
 }
 

@@ -3,9 +3,9 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -116,7 +116,7 @@ func TestPoisonInAStream(t *testing.T) {
 				actor = "usr_\x00"
 			}
 			r.Events = append(r.Events, event("session.opened", actor, now))
-			r.Events[i].Key = fmt.Sprint(i)
+			r.Events[i].Key = strconv.Itoa(i)
 		}
 		r.Events[700+n].Payload = []byte("\x2a\x02\xff\xfe") // an action that is no UTF-8
 		if err := c.Send(r); err != nil {
