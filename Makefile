@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e chaos-money bench bench-audit lint mutate proto proto-check islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ race: dev ## The same with the race detector, for what runs goroutines
 
 e2e: dev ## Only the black-box tests of the real binaries
 	@$(BIN)/dev testservers -- go test -count=1 -timeout 15m ./deploy/e2e/...
+
+chaos: dev ## 500 kills of producer, relay, audit and PostgreSQL under load: CYCLES= SEED= (some ten minutes)
+	@MANAS_CHAOS_CYCLES=$(or $(CYCLES),500) MANAS_CHAOS_SEED=$(SEED) $(BIN)/dev testservers -- \
+		go test -count=1 -v -timeout 60m -run 'TestTrailSurvives|TestRestoredDumpGoesOn|TestNothingLostNothingDoubled' ./deploy/chaos
 
 chaos-money: need-go ## 10,000 payments while everything is killed: PAYMENTS= REFUNDS= KILLS= SEED= OUT= (some minutes)
 	@go build -C deploy -o $(BIN)/chaosmoney ./cmd/chaosmoney

@@ -202,6 +202,7 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	if err := e.enter(w, r, at, known); err != nil {
+		e.refusedAt(r.Method, q, err)
 		e.problem(w, r, err)
 		return
 	}
@@ -213,6 +214,7 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) {
 	}
 	served, err := e.prepare(w, r)
 	if err != nil {
+		e.refusedAt(r.Method, q, err)
 		e.problem(w, r, err)
 		return
 	}

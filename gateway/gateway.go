@@ -26,6 +26,7 @@ import (
 	"github.com/manas360/platform/pkg/rpc"
 	"github.com/manas360/platform/pkg/token"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 )
@@ -48,6 +49,8 @@ type Config struct {
 	PaymentAddr      string `env:"PAYMENT_ADDR,notEmpty" desc:"host:port of payment"`
 	AuditAddr        string `env:"AUDIT_ADDR,notEmpty" desc:"host:port of audit"`
 	AdminAddr        string `env:"ADMIN_ADDR,notEmpty" desc:"host:port of admin"`
+
+	SpoolDir string `env:"SPOOL_DIR" desc:"folder of this process alone for audit events on their way; empty: /var/lib/manas360/edge in production, a folder of the system's temporary one else"`
 }
 
 // Validate checks what can be checked without the network.
@@ -87,8 +90,13 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 		conns[name] = conn
 	}
+	spool, err := OpenSpool(c.spoolDir(), p.Now, p.Log)
+	if err != nil {
+		return fmt.Errorf("SPOOL_DIR: %w", err)
+	}
+	p.OnStop("spool", func(context.Context) error { return spool.Close() })
 	e, err := New(ctx, Deps{
-		Config: c, Log: p.Log, Now: p.Now, Rand: p.Rand, IDs: p.IDs, Registry: p.Registry,
+		Config: c, Spool: spool, Log: p.Log, Now: p.Now, Rand: p.Rand, IDs: p.IDs, Registry: p.Registry,
 		Redis: client, Conns: conns, Ready: p.Ready,
 	})
 	if err != nil {
@@ -108,9 +116,11 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 }
 
 // Deps is what an Edge is made of. Conns has a connection for each of auth,
-// user, subscription, payment, audit and admin; Ready names what fails.
+// user, subscription, payment, audit and admin; Ready names what fails. Without a
+// Spool refusals are not recorded.
 type Deps struct {
 	Config   Config
+	Spool    *Spool
 	Log      zerolog.Logger
 	Now      func() time.Time
 	Rand     io.Reader
@@ -145,6 +155,7 @@ type Edge struct {
 	apiKeys   *apiKeys
 	offers    *offers
 	quotas    *quotas
+	denials   *denials
 	durations *prometheus.HistogramVec
 	handler   http.Handler
 }
@@ -182,6 +193,9 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	e.quotas = newQuotas(e.limiter, usage, e.prefix, d.Now, d.Log)
 	e.epochs = newEpochs(auth, d.Redis, e.prefix, d.Now, d.Log)
 	e.epochs.onNews = e.news
+	if d.Spool != nil {
+		e.denials = newDenials(d.Spool, d.IDs, d.Now, d.Log)
+	}
 	if err := e.measure(d.Registry); err != nil {
 		return nil, err
 	}
@@ -198,7 +212,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.Ser
 
 // Workers keep the edge's memory up to date until their context ends.
 func (e *Edge) Workers() map[string]func(ctx context.Context) error {
-	return map[string]func(ctx context.Context) error{
+	work := map[string]func(ctx context.Context) error{
 		"keys":        e.keys.run,
 		"roles":       e.roles.run,
 		"epochs-poll": e.epochs.poll,
@@ -207,6 +221,11 @@ func (e *Edge) Workers() map[string]func(ctx context.Context) error {
 		"offers":      e.offers.run,
 		"usage":       e.quotas.record,
 	}
+	if e.denials != nil {
+		work["spool-write"] = e.denials.write
+		work["spool-send"] = e.denials.send(eventv1.NewEventInboxServiceClient(e.conns["audit"]))
+	}
+	return work
 }
 
 // news says that something auth keeps is to be fetched again.
@@ -226,7 +245,7 @@ func (e *Edge) measure(r prometheus.Registerer) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{
+	own := []prometheus.Collector{
 		e.durations,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "gateway_authz_staleness_seconds", Help: "Since the revocation table was last known complete.",
@@ -237,7 +256,11 @@ func (e *Edge) measure(r prometheus.Registerer) error {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "gateway_quota_fallbacks_total", Help: "API calls counted without Redis.",
 		}, func() float64 { return float64(e.quotas.fallbacks.Load()) }),
-	} {
+	}
+	if e.denials != nil {
+		own = append(own, e.denials.metrics()...)
+	}
+	for _, c := range own {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

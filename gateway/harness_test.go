@@ -111,7 +111,7 @@ func (b *backend) serve(tb testing.TB, name string) string {
 		tb.Fatal(err)
 	}
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
-		if string(f.Package()) != "manas."+name+".v1" {
+		if string(f.Package()) != "manas."+name+".v1" && (name != "audit" || f.Path() != "manas/event/v1/event.proto") {
 			return true
 		}
 		for i := range f.Services().Len() {
@@ -191,6 +191,7 @@ type harness struct {
 	down  map[string]bool // backends to leave out
 	redis rdb.Config
 	conf  func(*Config)
+	spool *Spool
 	tune  func(*Edge) // before its workers run
 	user  uuid.UUID
 	ses   uuid.UUID
@@ -269,7 +270,7 @@ func (h *harness) start() {
 	h.conf(&c)
 	var err error
 	h.edge, err = New(t.Context(), Deps{
-		Config: c, Log: zerolog.Nop(), Now: time.Now, Rand: rand.Reader, IDs: id.NewMaker(time.Now, rand.Reader),
+		Config: c, Spool: h.spool, Log: zerolog.Nop(), Now: time.Now, Rand: rand.Reader, IDs: id.NewMaker(time.Now, rand.Reader),
 		Registry: p.Registry, Redis: client, Conns: conns, Ready: p.Ready,
 	})
 	if err != nil {

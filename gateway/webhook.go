@@ -59,6 +59,7 @@ func (e *Edge) webhook(w http.ResponseWriter, r *http.Request, params map[string
 		if p := asProblem(err); p.Kind.Reason == fail.InvalidSignature.Reason {
 			if limited := e.limit(w, r, webhookCharges(e.prefix, q)); limited != nil {
 				err = limited
+				e.refusedAt(r.Method, q, err)
 			}
 		}
 		e.problem(w, r, err)

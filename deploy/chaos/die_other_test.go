@@ -5,3 +5,5 @@ package chaos_test
 import "syscall"
 
 func dieWithTest() *syscall.SysProcAttr { return nil }
+
+func asNobodySpecial() *syscall.SysProcAttr { return nil }

@@ -62,6 +62,12 @@ func play(role string) error {
 		return errors.Join(err, conn.Close())
 	case "consumer":
 		return consume(ctx, db)
+	case "payer":
+		return pay(ctx, db, o)
+	case "carrier":
+		return carry(ctx, db, o, log)
+	case "audit":
+		return keepTrail(ctx, db)
 	default:
 		return fmt.Errorf("no role %q", role)
 	}

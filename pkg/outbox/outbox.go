@@ -2,6 +2,15 @@
 // written in the transaction of the change it tells of, delivered over gRPC at
 // least once, and applied once by the consumer's inbox.
 //
+// A relay sends batches as large as what waits, several under way at once, over a
+// stream that lasts as long as there is something to send, a second or so at
+// most. Within a key order is kept. An event the consumer refuses for now holds
+// up its own key alone; one it refuses for good is set aside in outbox_dead; one
+// that makes it fail a whole batch is found by halving the batch.
+//
+// Audit's log remembers an event for ever, an inbox for 30 days: nothing repeats
+// a delivery that late but a backup of more than a month ago.
+//
 // Every service's schema holds the tables outbox, outbox_dead and, if it
 // listens, inbox; their DDL stands in its first migration.
 package outbox
@@ -41,6 +50,7 @@ type Event struct {
 // Safe for concurrent use.
 type Outbox struct {
 	schema string
+	insert string // insertEvent for the schema
 	ids    *id.Maker
 	now    func() time.Time
 
@@ -50,7 +60,7 @@ type Outbox struct {
 
 // New makes the outbox of a schema.
 func New(schema string, ids *id.Maker, now func() time.Time) *Outbox {
-	return &Outbox{schema: schema, ids: ids, now: now}
+	return &Outbox{schema: schema, insert: table(schema, insertEvent), ids: ids, now: now}
 }
 
 // What event.proto bounds. Refused before the row is written: a consumer would
@@ -64,10 +74,12 @@ const (
 // table puts the schema into a statement. Schemas are names in code, never input.
 func table(schema, sql string) string { return strings.ReplaceAll(sql, "{schema}", schema) }
 
+// By position: every transaction pays for this statement, and names are looked for
+// in its text each time.
 const insertEvent = `
 INSERT INTO {schema}.outbox (event_id, destination, type, key, payload, request_id, traceparent, occurred_at, next_attempt_at)
-SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred_at, @now
-  FROM unnest(@destinations::text[]) AS d`
+SELECT $1, d, $2, $3, $4, $5, $6, $7, $8
+  FROM unnest($9::text[]) AS d`
 
 // Append writes events in tx: they exist if and only if the change does. An
 // audit event that its catalogue does not allow is refused, and with it the
@@ -77,7 +89,11 @@ SELECT @event_id, d, @type, @key, @payload, @request_id, @traceparent, @occurred
 // The order within a key is that of the calls. Lock the aggregate's row before,
 // as a change of it does anyway, and it is the order of the commits too.
 func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
-	batch := &pgx.Batch{}
+	var (
+		batch       = &pgx.Batch{}
+		now         = o.now()
+		request, tp = requestID(ctx), traceparent(ctx)
+	)
 	for _, ev := range evs {
 		if ev.Payload == nil || len(ev.Destinations) == 0 {
 			return fmt.Errorf("event %T for %q: it needs a payload and a destination", ev.Payload, ev.Destinations)
@@ -105,12 +121,9 @@ func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
 			ev.Type = string(ev.Payload.ProtoReflect().Descriptor().FullName())
 		}
 		if ev.OccurredAt.IsZero() {
-			ev.OccurredAt = o.now()
+			ev.OccurredAt = now
 		}
-		batch.Queue(table(o.schema, insertEvent), pgx.NamedArgs{
-			"event_id": ev.ID, "type": ev.Type, "key": ev.Key, "payload": payload, "request_id": requestID(ctx),
-			"traceparent": traceparent(ctx), "occurred_at": ev.OccurredAt, "now": o.now(), "destinations": ev.Destinations,
-		})
+		batch.Queue(o.insert, ev.ID, ev.Type, ev.Key, payload, request, tp, ev.OccurredAt, now, ev.Destinations)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return pg.Err(fmt.Errorf("write events: %w", err))

@@ -44,9 +44,9 @@ CREATE TABLE s.applied (n bigint GENERATED ALWAYS AS IDENTITY, key text NOT NULL
 
 const valueType = "google.protobuf.Int64Value"
 
-func open(t *testing.T) (*pg.DB, *outbox.Outbox) {
-	t.Helper()
-	db := pgtest.New(t, "s", func(ctx context.Context, url string) error {
+func open(tb testing.TB) (*pg.DB, *outbox.Outbox) {
+	tb.Helper()
+	db := pgtest.New(tb, "s", func(ctx context.Context, url string) error {
 		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
 			return err
@@ -66,10 +66,10 @@ func event(key string, value int64) outbox.Event {
 	return outbox.Event{Key: key, Destinations: []string{"there"}, Payload: wrapperspb.Int64(value)}
 }
 
-func write(t *testing.T, db *pg.DB, o *outbox.Outbox, evs ...outbox.Event) {
-	t.Helper()
-	if err := db.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx) error { return o.Append(ctx, tx, evs...) }); err != nil {
-		t.Fatal(err)
+func write(tb testing.TB, db *pg.DB, o *outbox.Outbox, evs ...outbox.Event) {
+	tb.Helper()
+	if err := db.InTx(tb.Context(), func(ctx context.Context, tx pgx.Tx) error { return o.Append(ctx, tx, evs...) }); err != nil {
+		tb.Fatal(err)
 	}
 	o.Wake()
 }
@@ -104,36 +104,36 @@ func inbox(db *pg.DB, h outbox.Handler) *outbox.Inbox {
 }
 
 // relays runs n relays until stop is called.
-func relays(t *testing.T, db *pg.DB, o *outbox.Outbox, c eventv1.EventInboxServiceClient, n int) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+func relays(tb testing.TB, db *pg.DB, o *outbox.Outbox, c eventv1.EventInboxServiceClient, n int) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
 			if err := o.Relay(db, "there", c, zerolog.New(io.Discard))(ctx); err != nil {
-				t.Errorf("relay: %v", err)
+				tb.Errorf("relay: %v", err)
 			}
 		})
 	}
 	stop = func() { cancel(); wg.Wait() }
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return stop
 }
 
 // until waits for a query to answer want.
-func until(t *testing.T, db *pg.DB, want int64, query string) {
-	t.Helper()
+func until(tb testing.TB, db *pg.DB, want int64, query string) {
+	tb.Helper()
 	var got int64
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if err := db.Pool.QueryRow(t.Context(), query).Scan(&got); err != nil {
-			t.Fatal(err)
+		if err := db.Pool.QueryRow(tb.Context(), query).Scan(&got); err != nil {
+			tb.Fatal(err)
 		}
 		if got == want {
 			return
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	t.Fatalf("%s: %d after 20 s, want %d", query, got, want)
+	tb.Fatalf("%s: %d after 20 s, want %d", query, got, want)
 }
 
 func values(t *testing.T, db *pg.DB, key string) []int64 {
@@ -172,7 +172,7 @@ func TestNoEventWithoutItsChange(t *testing.T) {
 	until(t, db, 0, `SELECT count(*) FROM s.outbox`)
 }
 
-// TestOrderUnderManyRelays lets five relays deliver what eight writers write:
+// audit_admin_ops.md D-8: TestOrderUnderManyRelays lets five relays deliver what eight writers write:
 // every key's events arrive once and in order.
 func TestOrderUnderManyRelays(t *testing.T) {
 	db, o := open(t)
@@ -195,7 +195,7 @@ func TestOrderUnderManyRelays(t *testing.T) {
 	}
 }
 
-// TestBadWire loses requests and answers: each event still counts once.
+// audit_admin_ops.md A-1, D-1, D-9: TestBadWire loses requests and answers: each event still counts once.
 func TestBadWire(t *testing.T) {
 	db, o := open(t)
 	const n = 60
@@ -227,7 +227,7 @@ func TestBadWire(t *testing.T) {
 	}
 }
 
-// TestOneKeyWaitsAlone has a consumer refuse one key for a while: the others
+// audit_admin_ops.md D-7: TestOneKeyWaitsAlone has a consumer refuse one key for a while: the others
 // pass, and its order is kept when it comes round.
 func TestOneKeyWaitsAlone(t *testing.T) {
 	db, o := open(t)
@@ -257,7 +257,7 @@ func TestOneKeyWaitsAlone(t *testing.T) {
 	}
 }
 
-// TestRefusedForGood buries what a consumer will never take; the key goes on.
+// audit_admin_ops.md D-2: TestRefusedForGood buries what a consumer will never take; the key goes on.
 func TestRefusedForGood(t *testing.T) {
 	db, o := open(t)
 	relays(t, db, o, direct{inbox: inbox(db, outbox.Handler{Apply: func(ctx context.Context, tx pg.Tx, ev *eventv1.Event) error {
@@ -286,6 +286,43 @@ func TestForeignSource(t *testing.T) {
 	write(t, db, o, event("k", 1))
 	until(t, db, 1, `SELECT count(*) FROM s.outbox_dead`)
 	until(t, db, 0, `SELECT count(*) FROM s.applied`)
+}
+
+// audit_admin_ops.md A-7: transactions of very different length commit in another
+// order than their events were numbered; each event arrives, none is passed over.
+func TestLateCommits(t *testing.T) {
+	db, o := open(t)
+	const writers, each = 14, 12 // the pool has 16
+	relays(t, db, o, direct{inbox: inbox(db, outbox.Handler{Apply: apply})}, 1)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			dice := rand.New(rand.NewPCG(uint64(w), 7))
+			for v := range each {
+				err := db.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+					if err := o.Append(ctx, tx, event(strconv.Itoa(w), int64(v))); err != nil {
+						return err
+					}
+					if dice.IntN(3) > 0 {
+						return nil
+					}
+					_, err := tx.Exec(ctx, `SELECT pg_sleep($1)`, dice.Float64()/2)
+					return err
+				})
+				if err != nil {
+					t.Errorf("writer %d: %v", w, err)
+				}
+				o.Wake()
+			}
+		})
+	}
+	wg.Wait()
+	until(t, db, writers*each, `SELECT count(*) FROM s.applied`)
+	for w := range writers {
+		if got := values(t, db, strconv.Itoa(w)); !slices.Equal(got, ascending(each)) {
+			t.Errorf("writer %d: %v", w, got)
+		}
+	}
 }
 
 // TestStoppedInTheMiddle ends the relay while the consumer works, many times.

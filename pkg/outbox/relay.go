@@ -10,17 +10,17 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/manas360/platform/pkg/pg"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
 
 const (
-	batchSize    = 200                    // event.proto's bound
 	pollInterval = 200 * time.Millisecond // when nobody wakes the relay
 	batchBytes   = 512 << 10              // of payload; a receiver takes messages of 1 MiB
-	deliverLimit = 5 * time.Second        // of one delivery; its transaction stays open that long
+	deliverLimit = 5 * time.Second        // of applying one batch
+	ackLimit     = 6 * time.Second        // until its answer; a role may idle in a transaction for 10 s
+	turnLimit    = time.Second            // of sending in one transaction: others commit, a receiver that drains waits little
 	firstDelay   = 100 * time.Millisecond // before an event refused for now is tried again
 	longestDelay = time.Minute
 )
@@ -36,13 +36,14 @@ type row struct {
 	Traceparent string
 	OccurredAt  time.Time
 	Attempts    int
+	NextAttempt time.Time
 }
 
 // Relay answers a worker that delivers the outbox to one destination. Any
 // number may run: a transaction-scoped lock lets one deliver at a time, and its
 // rows go only once the consumer has committed them.
 func (o *Outbox) Relay(db *pg.DB, dest string, client eventv1.EventInboxServiceClient, log zerolog.Logger) func(ctx context.Context) error {
-	r := &relay{Outbox: o, db: db, dest: dest, client: client, log: log.With().Str("destination", dest).Logger()}
+	r := &relay{Outbox: o, db: db, dest: dest, client: client, size: batchSize, log: log.With().Str("destination", dest).Logger()}
 	return r.run
 }
 
@@ -54,6 +55,10 @@ type relay struct {
 	client eventv1.EventInboxServiceClient
 	log    zerolog.Logger
 	silent bool // the destination's absence has been logged
+
+	size      int       // events in a batch at most; halved around a batch that failed as a whole
+	accepted  time.Time // when the destination last took an event
+	unaryTill time.Time // the destination is of an older release: no streams until then
 }
 
 func (r *relay) run(ctx context.Context) error {
@@ -98,9 +103,10 @@ const takeTurn = `SELECT pg_try_advisory_xact_lock(@key)`
 // An event waits while an earlier one of its key does: order within a key is
 // kept, other keys pass.
 const selectDue = `
-SELECT o.seq, o.event_id, o.type, o.key, o.payload, o.request_id, o.traceparent, o.occurred_at, o.attempts
+SELECT o.seq, o.event_id, o.type, o.key, o.payload, o.request_id, o.traceparent, o.occurred_at, o.attempts, o.next_attempt_at
   FROM {schema}.outbox o
  WHERE o.destination = @destination
+   AND o.seq > @after
    AND o.next_attempt_at <= @now
    AND NOT EXISTS (SELECT 1 FROM {schema}.outbox e
                     WHERE e.destination = o.destination AND e.key = o.key AND e.seq < o.seq AND e.next_attempt_at > @now)
@@ -123,37 +129,39 @@ SELECT seq, event_id, destination, type, key, payload, request_id, traceparent, 
   FROM gone
     ON CONFLICT (event_id, destination) DO NOTHING`
 
-// once delivers one batch. more says that the batch was full.
+// once is a turn at delivering: a transaction that holds the destination's lock.
+// What stopped the turn, if anything did, is err; what was settled before it is
+// committed.
 func (r *relay) once(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*deliverLimit)
+	ctx, cancel := context.WithTimeout(ctx, turnLimit+(inFlight+1)*ackLimit)
 	defer cancel()
-	err = r.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		more = false
+	var stopped error
+	err = r.db.InTx(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		more, stopped = false, nil
 		var mine bool
 		if err := tx.QueryRow(ctx, takeTurn, pgx.NamedArgs{"key": lockKey(r.schema, r.dest)}).Scan(&mine); err != nil || !mine {
 			return err
 		}
-		rows, err := tx.Query(ctx, table(r.schema, selectDue), pgx.NamedArgs{"destination": r.dest, "now": r.now(), "limit": batchSize})
-		if err != nil {
-			return fmt.Errorf("select due events: %w", err)
-		}
-		due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
-		if err != nil {
-			return fmt.Errorf("read due events: %w", err)
-		}
-		if len(due) == 0 {
-			return nil
-		}
-		found := len(due)
-		due = withinBytes(due)
-		more = found == batchSize || len(due) < found
-		results, err := r.deliver(ctx, due)
-		if err != nil {
-			return err
-		}
-		return r.settle(ctx, tx, due, results)
+		more, stopped, err = r.turn(ctx, tx)
+		return err
 	})
-	return more, err
+	return more, errors.Join(err, stopped)
+}
+
+// due reads a batch of events that may go, in order, after the place that the
+// turn has reached. now is the turn's beginning: one that was not due then must
+// not become so behind that place, where its key would go on without it. New
+// ones of the key are not behind: their number is taken under its lock.
+func (r *relay) due(ctx context.Context, tx pgx.Tx, now time.Time, after int64, limit int) ([]row, error) {
+	rows, err := tx.Query(ctx, table(r.schema, selectDue), pgx.NamedArgs{"destination": r.dest, "now": now, "after": after, "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("select due events: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	if err != nil {
+		return nil, fmt.Errorf("read due events: %w", err)
+	}
+	return withinBytes(list), nil
 }
 
 // withinBytes cuts a batch to what fits one message; the first event always does.
@@ -167,30 +175,11 @@ func withinBytes(due []row) []row {
 	return due
 }
 
-// deliver asks the consumer to apply the batch. The transaction is only read
-// from so far, so its repetition repeats a delivery, which is harmless.
-func (r *relay) deliver(ctx context.Context, due []row) ([]*eventv1.DeliverResponse_Result, error) {
-	req := &eventv1.DeliverRequest{}
-	for _, e := range due {
-		req.Events = append(req.Events, &eventv1.Event{
-			Id: e.EventID[:], Type: e.Type, Key: e.Key, Payload: e.Payload, OccurredAt: timestamppb.New(e.OccurredAt),
-			RequestId: e.RequestID, Traceparent: e.Traceparent,
-		})
-	}
-	ctx, cancel := context.WithTimeout(ctx, deliverLimit)
-	defer cancel()
-	resp, err := r.client.Deliver(ctx, req)
-	if err != nil {
-		return nil, fmt.Errorf("deliver %d events: %w", len(due), err)
-	}
-	if len(resp.GetResults()) != len(due) {
-		return nil, fmt.Errorf("%d results for %d events", len(resp.GetResults()), len(due))
-	}
-	return resp.GetResults(), nil
-}
-
 // settle does with each row what its result says.
-func (r *relay) settle(ctx context.Context, tx pgx.Tx, due []row, results []*eventv1.DeliverResponse_Result) error {
+func (r *relay) settle(ctx context.Context, tx pgx.Tx, due []row, results []*eventv1.DeliverResponse_Result) (retried bool, err error) {
+	if len(results) != len(due) {
+		return false, fmt.Errorf("%d results for %d events", len(results), len(due))
+	}
 	batch := &pgx.Batch{}
 	var done []int64
 	for i, res := range results {
@@ -202,16 +191,18 @@ func (r *relay) settle(ctx context.Context, tx pgx.Tx, due []row, results []*eve
 			r.log.Error().Str("event_id", e.EventID.String()).Str("event_type", e.Type).Str("reason", reason).Msg("event refused for good")
 			batch.Queue(table(r.schema, buryEvent), pgx.NamedArgs{"seq": e.Seq, "now": r.now(), "reason": reason})
 		default: // RETRY, and whatever a newer consumer may say: never lose it
+			retried = true
 			batch.Queue(table(r.schema, delayEvent), pgx.NamedArgs{"seq": e.Seq, "next": r.now().Add(delay(e.Attempts)), "reason": reason})
 		}
 	}
 	if len(done) > 0 {
+		r.accepted = r.now()
 		batch.Queue(table(r.schema, deleteDone), pgx.NamedArgs{"seqs": done})
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("settle events: %w", err)
+		return false, fmt.Errorf("settle events: %w", err)
 	}
-	return nil
+	return retried, nil
 }
 
 // delay doubles from 100 ms to a minute.

@@ -28,26 +28,31 @@ import (
 // consumer is a real server that can be torn down and started again under the
 // same address.
 type consumer struct {
-	inbox *outbox.Inbox
+	inbox eventv1.EventInboxServiceServer
+	old   bool // of a release without streams
 
 	mu  sync.Mutex // guards lis and srv
 	lis *bufconn.Listener
 	srv *grpc.Server
 }
 
-func (c *consumer) start(t *testing.T) {
-	t.Helper()
+func (c *consumer) start(tb testing.TB) {
+	tb.Helper()
 	lis, srv := bufconn.Listen(1<<20), grpc.NewServer()
-	eventv1.RegisterEventInboxServiceServer(srv, c.inbox)
+	if c.old {
+		eventv1.RegisterEventInboxServiceServer(srv, c.inbox)
+	} else {
+		outbox.Register(srv, c.inbox)
+	}
 	c.mu.Lock()
 	c.lis, c.srv = lis, srv
 	c.mu.Unlock()
 	go func() {
 		if err := srv.Serve(lis); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Errorf("serve: %v", err)
+			tb.Errorf("serve: %v", err)
 		}
 	}()
-	t.Cleanup(srv.Stop)
+	tb.Cleanup(srv.Stop)
 }
 
 // kill breaks every connection, as the end of a process does.
@@ -57,8 +62,8 @@ func (c *consumer) kill() {
 	c.srv.Stop()
 }
 
-func (c *consumer) dial(t *testing.T) eventv1.EventInboxServiceClient {
-	t.Helper()
+func (c *consumer) dial(tb testing.TB) eventv1.EventInboxServiceClient {
+	tb.Helper()
 	conn, err := grpc.NewClient("passthrough:///consumer",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -68,10 +73,10 @@ func (c *consumer) dial(t *testing.T) eventv1.EventInboxServiceClient {
 			return lis.DialContext(ctx)
 		}))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return eventv1.NewEventInboxServiceClient(conn)
+	tb.Cleanup(func() { _ = conn.Close() })
+	return outbox.Client(conn)
 }
 
 // TestConsumerKilled ends the consumer in the middle of its work again and

@@ -64,14 +64,15 @@ func NewServer(c ServerConfig) (*grpc.Server, error) {
 	}
 	outer := &observer{process: c.Process, durations: observed}
 	guard := &guard{process: c.Process, verifier: c.Verifier}
-	chain := []grpc.UnaryServerInterceptor{outer.unary, guard.unary, validation{validator}.unary}
+	valid := validation{validator}
+	chain := []grpc.UnaryServerInterceptor{outer.unary, guard.unary, valid.unary}
 	if c.Idempotency != nil {
 		chain = append(chain, c.Idempotency.Interceptor())
 	}
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(identity.Server())),
 		grpc.ChainUnaryInterceptor(chain...),
-		grpc.ChainStreamInterceptor(outer.stream, guard.stream, validation{validator}.stream),
+		grpc.ChainStreamInterceptor(outer.stream, guard.stream, valid.stream),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(filters.Not(filters.HealthCheck())))),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessageBytes),

@@ -20,7 +20,8 @@ import (
 const StreamDeadline = 10 * time.Minute
 
 // stream is unary for answers of many messages. It lets health's Watch and
-// reflection through. A client that streams is refused: none of ours does.
+// reflection through. A client streams only from process to process, without a
+// deadline: a person's right could not be asked again when it ends.
 func (o *observer) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	if exempt(info.FullMethod) {
 		defer func() {
@@ -31,15 +32,17 @@ func (o *observer) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 		}()
 		return next(srv, ss)
 	}
-	if info.IsClientStream {
+	if rule, ok := Rule(info.FullMethod); info.IsClientStream && (!ok || !rule.GetInternal()) {
 		return status.Error(codes.PermissionDenied, "permission denied")
 	}
 	began := o.process.Now()
 	ctx, err := o.enter(ss.Context())
 	if err == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = withDeadline(ctx, StreamDeadline)
-		defer cancel()
+		if !info.IsClientStream {
+			var cancel context.CancelFunc
+			ctx, cancel = withDeadline(ctx, StreamDeadline)
+			defer cancel()
+		}
 		_, err = recovered(ctx, nil, func(ctx context.Context, _ any) (any, error) {
 			return nil, next(srv, &inContext{ServerStream: ss, ctx: ctx})
 		})
@@ -103,9 +106,13 @@ func (s *validated) RecvMsg(m any) error {
 }
 
 // openStream is call for answers of many messages. They end with the context:
-// there is no deadline but its own and the server's.
+// there is no deadline but its own and the server's. Who streams as well reads
+// statuses as they are.
 func openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := open(outgoing(ctx, method), desc, conn, method, opts...)
+	if desc.ClientStreams {
+		return s, err
+	}
 	if err != nil {
 		return nil, fail.FromError(err)
 	}

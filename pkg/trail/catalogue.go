@@ -84,6 +84,12 @@ var (
 	CouponCreated = Action{"coupon.created"}
 	// CouponEnded: An operator ended a coupon.
 	CouponEnded = Action{"coupon.ended"}
+	// DeadLetterDiscarded: An operator gave a refused event up.
+	DeadLetterDiscarded = Action{"dead_letter.discarded"}
+	// DeadLetterRequeued: An operator had a refused event delivered again.
+	DeadLetterRequeued = Action{"dead_letter.requeued"}
+	// EdgeDenied: The edge refused calls; those of one route, reason and address within a window are one event with a count.
+	EdgeDenied = Action{"edge.denied"}
 	// EntitlementChanged: What somebody may use has changed.
 	EntitlementChanged = Action{"entitlement.changed"}
 	// EntitlementGranted: An operator gave somebody more than the plan, or less.
@@ -379,6 +385,9 @@ var catalogue = map[string]Entry{
 	"consent.withdrawn":                {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"user"}, Keys: []string{"MARKETING", "RESEARCH"}},
 	"coupon.created":                   {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"coupon"}, Keys: []string{"cycles", "maxRedemptions", "minorOff", "percentOff", "planCodes", "validFrom", "validUntil"}},
 	"coupon.ended":                     {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"coupon"}, Keys: []string{"validUntil"}},
+	"dead_letter.discarded":            {Version: 1, Class: Security, Level: Changes, Severity: Warning, OCSFClass: 6003, Targets: []string{"dead_letter"}, Keys: []string{"destination", "refusal", "type"}},
+	"dead_letter.requeued":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Targets: []string{"dead_letter"}, Keys: []string{"destination", "refusal", "type"}},
+	"edge.denied":                      {Version: 1, Class: Security, Level: Changes, Severity: Notice, OCSFClass: 6003, FailOpen: true, Keys: []string{"count", "reason", "route"}},
 	"entitlement.changed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3005, Targets: []string{"subscription", "user"}, Keys: []string{"epoch", "plan"}},
 	"entitlement.granted":              {Version: 1, Class: Security, Level: Changes, Severity: Notice, OCSFClass: 3005, Targets: []string{"grant", "user"}, Keys: []string{"feature", "limit", "revokedAt", "source", "validFrom", "validUntil"}},
 	"entitlement.revoked":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3005, Targets: []string{"grant", "user"}, Keys: []string{"feature", "limit", "revokedAt", "source", "validFrom", "validUntil"}},

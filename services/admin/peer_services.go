@@ -8,6 +8,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"google.golang.org/grpc"
 
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
@@ -55,7 +56,7 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 
 // inboxClient is the delivery end of another service.
 func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient {
-	return eventv1.NewEventInboxServiceClient(conn)
+	return outbox.Client(conn)
 }
 
 // keepTrust feeds the verifier auth's public keys and roles until ctx ends. An

@@ -31,6 +31,7 @@ func (s *Service) Register(g *grpc.Server) {
 	adminv1.RegisterAdminPlanServiceServer(g, &planServer{server: &server{Service: s}})
 	adminv1.RegisterAdminSubscriptionActServiceServer(g, &subscriptionActServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPayoutServiceServer(g, &payoutServer{server: &server{Service: s}})
+	s.outbox.RegisterDeadLetters(g, s.db)
 }
 
 type server struct {

@@ -42,7 +42,7 @@ type sink[T any] struct {
 func (s *sink[T]) Context() context.Context { return s.ctx }
 func (s *sink[T]) Send(m *T) error          { return s.take(m) }
 
-func stream(ctx context.Context, s *Service, r *auditv1.ExportEventsRequest, to io.Writer) error {
+func streamOut(ctx context.Context, s *Service, r *auditv1.ExportEventsRequest, to io.Writer) error {
 	return (&exportServer{Service: s}).ExportEvents(r, &sink[auditv1.ExportEventsResponse]{ctx: ctx, take: func(m *auditv1.ExportEventsResponse) error {
 		_, err := to.Write(m.GetChunk().GetData())
 		return err
@@ -113,7 +113,7 @@ func TestStreamedFormats(t *testing.T) {
 	read := func(format string) []byte {
 		t.Helper()
 		var b bytes.Buffer
-		if err := stream(auditor(t), s, &auditv1.ExportEventsRequest{Format: format, Action: "account."}, &b); err != nil {
+		if err := streamOut(auditor(t), s, &auditv1.ExportEventsRequest{Format: format, Action: "account."}, &b); err != nil {
 			t.Fatal(err)
 		}
 		return b.Bytes()
@@ -192,13 +192,13 @@ func TestExportIsRecordedFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := stream(auditor(t), s, &auditv1.ExportEventsRequest{}, &b); err == nil || b.Len() > 0 {
+	if err := streamOut(auditor(t), s, &auditv1.ExportEventsRequest{}, &b); err == nil || b.Len() > 0 {
 		t.Errorf("without a record: %v and %d bytes", err, b.Len())
 	}
-	if err := stream(t.Context(), s, &auditv1.ExportEventsRequest{}, &b); !fail.Is(err, fail.Unauthenticated) {
+	if err := streamOut(t.Context(), s, &auditv1.ExportEventsRequest{}, &b); !fail.Is(err, fail.Unauthenticated) {
 		t.Errorf("nobody: %v", err)
 	}
-	if err := stream(auditor(t), s, &auditv1.ExportEventsRequest{ActorId: "\x00"}, &b); !fail.Is(err, fail.InvalidArgument) {
+	if err := streamOut(auditor(t), s, &auditv1.ExportEventsRequest{ActorId: "\x00"}, &b); !fail.Is(err, fail.InvalidArgument) {
 		t.Errorf("a NUL: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
@@ -25,7 +26,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterExportServiceServer(g, &exportServer{Service: s})
 	auditv1.RegisterProofServiceServer(g, &proofServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
-	eventv1.RegisterEventInboxServiceServer(g, &inboxServer{Service: s, peer: peer})
+	outbox.Register(g, &inboxServer{Service: s, peer: peer})
 }
 
 type publicServer struct {

@@ -24,7 +24,7 @@ const (
 
 // inboxClient is the delivery end of another service.
 func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient {
-	return eventv1.NewEventInboxServiceClient(conn)
+	return outbox.Client(conn)
 }
 
 func accountActivated(a account, terms string, now time.Time) outbox.Event {

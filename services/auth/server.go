@@ -13,7 +13,6 @@ import (
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/token"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
-	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
@@ -29,7 +28,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	authv1.RegisterAuthInternalServiceServer(g, &internalServer{Service: s})
 	authv1.RegisterRoleInternalServiceServer(g, &roleServer{Service: s})
 	authv1.RegisterKeyInternalServiceServer(g, &keyServer{Service: s, peer: peer})
-	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	s.outbox.RegisterDeadLetters(g, s.db)
+	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 
 type publicServer struct {

@@ -14,7 +14,8 @@ import (
 
 // listen is what payment hears of other services.
 func (s *Service) listen(g *grpc.Server) {
-	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, rpc.Peer, map[string]outbox.Handler{
+	s.outbox.RegisterDeadLetters(g, s.db)
+	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, rpc.Peer, map[string]outbox.Handler{
 		"manas.payment.v1.RefundRequested": {
 			Source: "subscription", Apply: s.onRefundRequested, After: func(context.Context, *eventv1.Event) { s.outbox.Wake() },
 		},

@@ -31,12 +31,13 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	subscriptionv1.RegisterUsageInternalServiceServer(g, &usageServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
-	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	s.outbox.RegisterDeadLetters(g, s.db)
+	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 
 // inboxClient is the delivery end of another service.
 func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient {
-	return eventv1.NewEventInboxServiceClient(conn)
+	return outbox.Client(conn)
 }
 
 // handlers is what subscription listens to. What an event unlocks reaches auth

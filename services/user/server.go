@@ -12,7 +12,6 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
-	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
@@ -27,7 +26,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterAdminTherapistServiceServer(g, &adminTherapistServer{Service: s})
 	userv1.RegisterDataRequestServiceServer(g, &dataRequestServer{Service: s})
 	userv1.RegisterUserInternalServiceServer(g, &internalServer{Service: s})
-	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	s.outbox.RegisterDeadLetters(g, s.db)
+	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 
 type publicServer struct {

@@ -15,7 +15,7 @@ import (
 
 // inboxClient is the delivery end of another service.
 func inboxClient(conn grpc.ClientConnInterface) eventv1.EventInboxServiceClient {
-	return eventv1.NewEventInboxServiceClient(conn)
+	return outbox.Client(conn)
 }
 
 // handlers is what user listens to.

@@ -94,6 +94,7 @@ func (s *Stack) settings(name string, p *plan) (map[string]string, error) {
 	if name == "gateway" {
 		env["PORT"] = strconv.Itoa(s.Port)
 		env["ALLOWED_ORIGINS"] = s.origins()
+		env["SPOOL_DIR"] = s.path("spool")
 		s.pass(env, "TRUSTED_PROXIES", "TOKEN_ISSUER", "TOKEN_AUDIENCE")
 		return env, nil
 	}

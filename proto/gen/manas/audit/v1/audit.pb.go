@@ -165,7 +165,7 @@ type Event struct {
 	IpPrefix string `protobuf:"bytes,13,opt,name=ip_prefix,json=ipPrefix,proto3" json:"ip_prefix,omitempty"`
 	// Only with view=RAW: the bytes as stored, whose SHA-256 after a zero byte is
 	// the event's leaf in the log's tree. Never stored itself.
-	Canonical     []byte `protobuf:"bytes,1000,opt,name=canonical,proto3" json:"canonical,omitempty"`
+	Canonical     []byte `protobuf:"bytes,1000,opt,name=canonical,proto3,oneof" json:"canonical,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -896,7 +896,7 @@ var File_manas_audit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\xdb\x06\n" +
+	"\x1amanas/audit/v1/audit.proto\x12\x0emanas.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\"\xee\x06\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x03R\x03seq\x12;\n" +
@@ -914,8 +914,8 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	" \x03(\v2\x1c.manas.audit.v1.Event.ChangeR\achanges\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
 	"\x06source\x18\f \x01(\tR\x06source\x12\x1b\n" +
-	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x12\x1d\n" +
-	"\tcanonical\x18\xe8\a \x01(\fR\tcanonical\x1as\n" +
+	"\tip_prefix\x18\r \x01(\tR\bipPrefix\x12\"\n" +
+	"\tcanonical\x18\xe8\a \x01(\fH\x00R\tcanonical\x88\x01\x01\x1as\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -934,7 +934,9 @@ const file_manas_audit_v1_audit_proto_rawDesc = "" +
 	"\aSUCCESS\x10\x01\x12\n" +
 	"\n" +
 	"\x06DENIED\x10\x02\x12\v\n" +
-	"\aFAILURE\x10\x03\"\x87\x04\n" +
+	"\aFAILURE\x10\x03B\f\n" +
+	"\n" +
+	"_canonical\"\x87\x04\n" +
 	"\x11ListEventsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -1040,6 +1042,7 @@ func file_manas_audit_v1_audit_proto_init() {
 	if File_manas_audit_v1_audit_proto != nil {
 		return
 	}
+	file_manas_audit_v1_audit_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
