@@ -167,6 +167,7 @@ func TestInvoiceNumbersHaveNoGaps(t *testing.T) {
 
 // persist delivers one event until somebody answers, as a relay does.
 func (s *stand) persist(t *testing.T, ev *eventv1.Event) eventv1.DeliverResponse_Result_Outcome {
+	t.Helper()
 	for range 1000 {
 		r, err := s.payment.Deliver(t.Context(), &eventv1.DeliverRequest{Events: []*eventv1.Event{ev}})
 		if err == nil && r.GetResults()[0].GetOutcome() != eventv1.DeliverResponse_Result_RETRY {
