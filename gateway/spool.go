@@ -63,7 +63,7 @@ type segment struct {
 // other still writes.
 func OpenSpool(dir string, now func() time.Time, log zerolog.Logger) (*Spool, error) {
 	s := &Spool{dir: dir, max: spoolSize, now: now, log: log, written: make(chan struct{}, 1)}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator names the folder
 		return nil, fmt.Errorf("make the spool: %w", err)
 	}
 	var err error
@@ -194,7 +194,7 @@ func (s *Spool) begin() error {
 	if len(s.segments) > 0 {
 		n = s.segments[len(s.segments)-1].n + 1
 	}
-	f, err := os.OpenFile(s.file(n), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.file(n), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // as above
 	if err != nil {
 		return fmt.Errorf("begin a segment: %w", err)
 	}

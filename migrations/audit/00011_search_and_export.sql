@@ -164,6 +164,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON audit.export TO manas_audit;
         GRANT SELECT, INSERT, DELETE ON audit.export_part TO manas_audit;
         GRANT SELECT, INSERT, UPDATE, DELETE ON audit.river_job, audit.river_leader, audit.river_queue, audit.river_notification TO manas_audit;
+        GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA audit TO manas_audit; -- of River's tables; the log's own places come from its head
         GRANT SELECT ON audit.river_migration TO manas_audit;
     END IF;
 END
