@@ -39,6 +39,7 @@ type Service struct {
 	outbox *outbox.Outbox
 	peers  peers
 	now    func() time.Time
+	recall chan struct{} // wakes recounting
 }
 
 // Run serves until ctx ends.
@@ -62,17 +63,20 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
-	s.Register(g)
+	s.peers.conns["audit"] = conns["audit"]
+	s.Register(g, rpc.Peer)
 	verifier.OnMiss(func(ctx context.Context) error { return s.peers.trust(ctx, verifier) })
 	p.Go("trust", func(ctx context.Context) error { return s.peers.keepTrust(ctx, verifier) })
 	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
+	p.Go("recount", s.recounting)
+	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(conns["audit"]), p.Log))
 	return p.ServeGRPC(ctx, g)
 }
 
 // New makes the service on an open database and its peers.
 func New(db *pg.DB, out *outbox.Outbox, p peers, now func() time.Time) *Service {
-	return &Service{db: db, outbox: out, peers: p, now: now}
+	return &Service{db: db, outbox: out, peers: p, now: now, recall: make(chan struct{}, 1)}
 }

@@ -37,6 +37,25 @@ func rolesListed(caller *token.Caller, now time.Time) outbox.Event {
 	return looked(caller, "admin.roles_listed", nil, nil, now)
 }
 
+// metricsRead is the event of an operator's look at numbers.
+func metricsRead(caller *token.Caller, what string, now time.Time) outbox.Event {
+	return looked(caller, "admin.metrics_read", &auditv1.Event_Target{Type: "metrics", Id: what}, nil, now)
+}
+
+// metricsRebuild is the event of numbers that are counted anew.
+func metricsRebuild(caller *token.Caller, reason string, now time.Time) outbox.Event {
+	return acted(caller, "admin.metrics_rebuilt", &auditv1.Event_Target{Type: "metrics", Id: "all"}, reason, nil, now)
+}
+
+// acted is the event of what an operator changed here.
+func acted(caller *token.Caller, action string, t *auditv1.Event_Target, reason string, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
+	ev := looked(caller, action, t, changes, now)
+	if m, ok := ev.Payload.(*auditv1.Event); ok {
+		m.Reason = reason
+	}
+	return ev
+}
+
 func looked(caller *token.Caller, action string, t *auditv1.Event_Target, changes []*auditv1.Event_Change, now time.Time) outbox.Event {
 	operator := id.Format("usr", caller.UserID)
 	ev := &auditv1.Event{

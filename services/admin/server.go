@@ -9,10 +9,12 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/token"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
@@ -22,7 +24,13 @@ import (
 const paymentsShown = 20
 
 // Register puts the service on g.
-func (s *Service) Register(g *grpc.Server) {
+// peer names the direct caller of a request.
+func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
+	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
+	adminv1.RegisterAdminMetricsServiceServer(g, &metricsServer{server: &server{Service: s}})
+	adminv1.RegisterAdminListingServiceServer(g, &listingServer{server: &server{Service: s}})
+	adminv1.RegisterAdminSystemServiceServer(g, &systemServer{server: &server{Service: s}})
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
 	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPaymentServiceServer(g, &paymentServer{server: &server{Service: s}})

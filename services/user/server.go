@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
@@ -27,6 +28,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterAdminTherapistServiceServer(g, &adminTherapistServer{Service: s})
 	userv1.RegisterDataRequestServiceServer(g, &dataRequestServer{Service: s})
 	userv1.RegisterUserInternalServiceServer(g, &internalServer{Service: s})
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
 	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
 }
 
