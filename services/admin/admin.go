@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/rpc"
@@ -39,6 +40,7 @@ type Service struct {
 	outbox *outbox.Outbox
 	peers  peers
 	now    func() time.Time
+	ids    *id.Maker
 	recall chan struct{} // wakes recounting
 }
 
@@ -58,7 +60,7 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 	}
 	verifier := token.NewVerifier(c.TokenIssuer, c.TokenAudience, p.Now)
-	s := New(db, outbox.New(schema, p.IDs, p.Now), newPeers(conns["auth"], conns["user"], conns["subscription"], conns["payment"]), p.Now)
+	s := New(db, outbox.New(schema, p.IDs, p.Now), newPeers(conns["auth"], conns["user"], conns["subscription"], conns["payment"]), p.IDs, p.Now)
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Verifier: verifier})
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
@@ -77,6 +79,6 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 }
 
 // New makes the service on an open database and its peers.
-func New(db *pg.DB, out *outbox.Outbox, p peers, now func() time.Time) *Service {
-	return &Service{db: db, outbox: out, peers: p, now: now, recall: make(chan struct{}, 1)}
+func New(db *pg.DB, out *outbox.Outbox, p peers, ids *id.Maker, now func() time.Time) *Service {
+	return &Service{db: db, outbox: out, peers: p, ids: ids, now: now, recall: make(chan struct{}, 1)}
 }

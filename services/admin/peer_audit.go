@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -45,6 +46,15 @@ func metricsRead(caller *token.Caller, what string, now time.Time) outbox.Event 
 // metricsRebuild is the event of numbers that are counted anew.
 func metricsRebuild(caller *token.Caller, reason string, now time.Time) outbox.Event {
 	return acted(caller, "admin.metrics_rebuilt", &auditv1.Event_Target{Type: "metrics", Id: "all"}, reason, nil, now)
+}
+
+// approvalMoved is the event of an act that waits for a second operator.
+func approvalMoved(caller *token.Caller, what string, a approval, before, reason string, now time.Time) outbox.Event {
+	return acted(caller, "admin.approval_"+what, &auditv1.Event_Target{Type: "approval", Id: id.Format(approvalPrefix, a.ID)}, reason, []*auditv1.Event_Change{
+		{Path: "state", Before: strconv.Quote(before), After: strconv.Quote(a.State)},
+		{Path: "kind", After: strconv.Quote(a.Kind)},
+		{Path: "payloadHash", After: strconv.Quote(hex.EncodeToString(a.RequestHash))},
+	}, now)
 }
 
 // acted is the event of what an operator changed here.

@@ -30,6 +30,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
 	adminv1.RegisterAdminMetricsServiceServer(g, &metricsServer{server: &server{Service: s}})
 	adminv1.RegisterAdminListingServiceServer(g, &listingServer{server: &server{Service: s}})
+	adminv1.RegisterAdminBulkServiceServer(g, &bulkServer{server: &server{Service: s}})
 	adminv1.RegisterAdminSystemServiceServer(g, &systemServer{server: &server{Service: s}})
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
 	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})

@@ -106,7 +106,9 @@ type UserSummary struct {
 	// When the account was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When the person last signed in.
-	LastLoginAt   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_login_at,json=lastLoginAt,proto3" json:"last_login_at,omitempty"`
+	LastLoginAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_login_at,json=lastLoginAt,proto3" json:"last_login_at,omitempty"`
+	// apr_…, when what was asked for waits for a second administrator.
+	ApprovalId    *string `protobuf:"bytes,12,opt,name=approval_id,json=approvalId,proto3,oneof" json:"approval_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +218,13 @@ func (x *UserSummary) GetLastLoginAt() *timestamppb.Timestamp {
 		return x.LastLoginAt
 	}
 	return nil
+}
+
+func (x *UserSummary) GetApprovalId() string {
+	if x != nil && x.ApprovalId != nil {
+		return *x.ApprovalId
+	}
+	return ""
 }
 
 // ListUsersRequest searches.
@@ -971,7 +980,7 @@ var File_manas_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/admin/v1/admin.proto\x12\x0emanas.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xfd\x03\n" +
+	"\x1amanas/admin/v1/admin.proto\x12\x0emanas.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xb3\x04\n" +
 	"\vUserSummary\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\x05email\x18\x02 \x01(\tH\x00R\x05email\x88\x01\x01\x12\x19\n" +
@@ -987,7 +996,9 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12>\n" +
-	"\rlast_login_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\"F\n" +
+	"\rlast_login_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\x12$\n" +
+	"\vapproval_id\x18\f \x01(\tH\x02R\n" +
+	"approvalId\x88\x01\x01\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -995,7 +1006,8 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\tSUSPENDED\x10\x02\x12\v\n" +
 	"\aDELETED\x10\x03B\b\n" +
 	"\x06_emailB\b\n" +
-	"\x06_phone\"\xe3\x01\n" +
+	"\x06_phoneB\x0e\n" +
+	"\f_approval_id\"\xe3\x01\n" +
 	"\x10ListUsersRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
