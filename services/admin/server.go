@@ -52,7 +52,7 @@ func (s *server) ListUsers(ctx context.Context, r *adminv1.ListUsersRequest) (*a
 	}
 	list, err := s.peers.auth.ListAccounts(ctx, &authv1.ListAccountsRequest{
 		PageSize: int32(page.Size(r.GetPageSize())), PageToken: r.GetPageToken(), //nolint:gosec // Size answers 1 to 100
-		Search: r.GetSearch(), Role: r.GetRole(), State: authv1.Account_State(r.GetState()),
+		Search: r.GetSearch(), Role: r.GetRole(), State: authv1.Account_State(r.GetState()), Sort: r.GetSort(),
 	})
 	if err != nil {
 		return nil, err
@@ -105,7 +105,10 @@ func (s *server) GetUser(ctx context.Context, r *adminv1.GetUserRequest) (*admin
 	if err := s.record(ctx, userRead(caller, userID, s.now())); err != nil {
 		return nil, err
 	}
-	return &adminv1.GetUserResponse{User: detail(summary(account.GetAccount(), names), sub, pays)}, nil
+	u := detail(summary(account.GetAccount(), names), sub, pays)
+	profile := names[u.GetId()]
+	u.Sessions, u.Timezone, u.Locale = account.GetSessions(), profile.GetTimezone(), profile.GetLocale()
+	return &adminv1.GetUserResponse{User: u}, nil
 }
 
 func (s *server) SuspendUser(ctx context.Context, r *adminv1.SuspendUserRequest) (*adminv1.SuspendUserResponse, error) {
