@@ -34,7 +34,7 @@ func registrations() []registration {
 	service := func(f protoreflect.FileDescriptor, name protoreflect.Name) protoreflect.ServiceDescriptor {
 		return f.Services().ByName(name)
 	}
-	return slices.Concat(people(), money(), administration(), []registration{
+	return slices.Concat(people(), money(), administration(), operations(), []registration{
 		{
 			"auth", service(authv1.File_manas_auth_v1_auth_proto, "AuthService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {

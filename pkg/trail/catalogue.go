@@ -30,6 +30,16 @@ var (
 	AccountUnlocked = Action{"account.unlocked"}
 	// AccountVerified: A new account proved its address.
 	AccountVerified = Action{"account.verified"}
+	// AdminApprovalApproved: Another operator approved; it is being done.
+	AdminApprovalApproved = Action{"admin.approval_approved"}
+	// AdminApprovalCompleted: What was approved is done.
+	AdminApprovalCompleted = Action{"admin.approval_completed"}
+	// AdminApprovalFailed: What was approved could not be done.
+	AdminApprovalFailed = Action{"admin.approval_failed"}
+	// AdminApprovalRejected: Another operator rejected.
+	AdminApprovalRejected = Action{"admin.approval_rejected"}
+	// AdminApprovalRequested: An operator asked for what another must approve.
+	AdminApprovalRequested = Action{"admin.approval_requested"}
 	// AdminApprovalsListed: An operator looked at what waits for approval.
 	AdminApprovalsListed = Action{"admin.approvals_listed"}
 	// AdminCouponsListed: An operator looked at coupons.
@@ -38,6 +48,10 @@ var (
 	AdminFindingsListed = Action{"admin.findings_listed"}
 	// AdminGrantsListed: An operator looked at what somebody was granted.
 	AdminGrantsListed = Action{"admin.grants_listed"}
+	// AdminMetricsRead: An operator looked at figures.
+	AdminMetricsRead = Action{"admin.metrics_read"}
+	// AdminMetricsRebuilt: An operator had the figures recounted.
+	AdminMetricsRebuilt = Action{"admin.metrics_rebuilt"}
 	// AdminPaymentsListed: An operator looked at payments.
 	AdminPaymentsListed = Action{"admin.payments_listed"}
 	// AdminPayoutsListed: An operator looked at payouts.
@@ -46,6 +60,10 @@ var (
 	AdminPlansListed = Action{"admin.plans_listed"}
 	// AdminRolesListed: An operator looked at what roles give.
 	AdminRolesListed = Action{"admin.roles_listed"}
+	// AdminSubscriptionsListed: An operator looked at subscriptions.
+	AdminSubscriptionsListed = Action{"admin.subscriptions_listed"}
+	// AdminSystemListed: An operator looked at the health of services and queues.
+	AdminSystemListed = Action{"admin.system_listed"}
 	// AdminUserRead: An operator looked at one person.
 	AdminUserRead = Action{"admin.user_read"}
 	// AdminUsersListed: An operator looked at people.
@@ -358,14 +376,23 @@ var catalogue = map[string]Entry{
 	"account.suspended":                {Version: 1, Class: Security, Level: Changes, Severity: Notice, OCSFClass: 3001, Targets: []string{"user"}, Keys: []string{"state"}},
 	"account.unlocked":                 {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 3001, Targets: []string{"user"}},
 	"account.verified":                 {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 3001, Targets: []string{"user"}},
+	"admin.approval_approved":          {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
+	"admin.approval_completed":         {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
+	"admin.approval_failed":            {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
+	"admin.approval_rejected":          {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
+	"admin.approval_requested":         {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
 	"admin.approvals_listed":           {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.coupons_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.findings_listed":            {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.grants_listed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
+	"admin.metrics_read":               {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003, Targets: []string{"metrics"}},
+	"admin.metrics_rebuilt":            {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003, Targets: []string{"metrics"}},
 	"admin.payments_listed":            {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.payouts_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.plans_listed":               {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.roles_listed":               {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003},
+	"admin.subscriptions_listed":       {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
+	"admin.system_listed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.user_read":                  {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003, Targets: []string{"user"}},
 	"admin.users_listed":               {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.webhook_events_listed":      {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},

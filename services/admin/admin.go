@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/manas360/platform/pkg/boot"
+	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/rpc"
@@ -39,6 +40,8 @@ type Service struct {
 	outbox *outbox.Outbox
 	peers  peers
 	now    func() time.Time
+	ids    *id.Maker
+	recall chan struct{} // wakes recounting
 }
 
 // Run serves until ctx ends.
@@ -57,22 +60,25 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		}
 	}
 	verifier := token.NewVerifier(c.TokenIssuer, c.TokenAudience, p.Now)
-	s := New(db, outbox.New(schema, p.IDs, p.Now), newPeers(conns["auth"], conns["user"], conns["subscription"], conns["payment"]), p.Now)
+	s := New(db, outbox.New(schema, p.IDs, p.Now), newPeers(conns["auth"], conns["user"], conns["subscription"], conns["payment"]), p.IDs, p.Now)
 	g, err := rpc.NewServer(rpc.ServerConfig{Process: p, Verifier: verifier})
 	if err != nil {
 		return fmt.Errorf("make the server: %w", err)
 	}
-	s.Register(g)
+	s.peers.conns["audit"] = conns["audit"]
+	s.Register(g, rpc.Peer)
 	verifier.OnMiss(func(ctx context.Context) error { return s.peers.trust(ctx, verifier) })
 	p.Go("trust", func(ctx context.Context) error { return s.peers.keepTrust(ctx, verifier) })
 	if err := s.outbox.Metrics(p.Registry, db, "audit"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
+	p.Go("recount", s.recounting)
+	p.Go("sweep-inbox", s.outbox.SweepInbox(db))
 	p.Go("relay-audit", s.outbox.Relay(db, "audit", inboxClient(conns["audit"]), p.Log))
 	return p.ServeGRPC(ctx, g)
 }
 
 // New makes the service on an open database and its peers.
-func New(db *pg.DB, out *outbox.Outbox, p peers, now func() time.Time) *Service {
-	return &Service{db: db, outbox: out, peers: p, now: now}
+func New(db *pg.DB, out *outbox.Outbox, p peers, ids *id.Maker, now func() time.Time) *Service {
+	return &Service{db: db, outbox: out, peers: p, ids: ids, now: now, recall: make(chan struct{}, 1)}
 }

@@ -111,7 +111,7 @@ func open(t *testing.T) (*server, *world) {
 		serve(t, "payment", func(g *grpc.Server) { paymentv1.RegisterPaymentInternalServiceServer(g, w) }),
 	)
 	db := pgtest.New(t, schema, migrations.For("admin"))
-	return &server{Service: New(db, outbox.New(schema, p.IDs, p.Now), peers, p.Now)}, w
+	return &server{Service: New(db, outbox.New(schema, p.IDs, p.Now), peers, p.IDs, p.Now)}, w
 }
 
 // keys is a key set as auth would answer it.

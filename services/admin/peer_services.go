@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
@@ -35,6 +36,9 @@ type peers struct {
 	refunds      paymentv1.RefundInternalServiceClient
 	webhooks     paymentv1.WebhookEventInternalServiceClient
 	ledger       paymentv1.LedgerInternalServiceClient
+	listing      subscriptionv1.ListingInternalServiceClient
+	figures      map[string]adminv1.FigureInternalServiceClient // by service; those that are counted
+	conns        map[string]grpc.ClientConnInterface            // by service; all that can be asked how they are
 }
 
 func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers {
@@ -51,6 +55,13 @@ func newPeers(auth, user, subscription, payment grpc.ClientConnInterface) peers 
 		refunds:      paymentv1.NewRefundInternalServiceClient(payment),
 		webhooks:     paymentv1.NewWebhookEventInternalServiceClient(payment),
 		ledger:       paymentv1.NewLedgerInternalServiceClient(payment),
+		listing:      subscriptionv1.NewListingInternalServiceClient(subscription),
+		figures: map[string]adminv1.FigureInternalServiceClient{
+			"auth":         adminv1.NewFigureInternalServiceClient(auth),
+			"payment":      adminv1.NewFigureInternalServiceClient(payment),
+			"subscription": adminv1.NewFigureInternalServiceClient(subscription),
+		},
+		conns: map[string]grpc.ClientConnInterface{"auth": auth, "user": user, "subscription": subscription, "payment": payment},
 	}
 }
 

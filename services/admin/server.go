@@ -9,10 +9,12 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/token"
 	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
+	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	subscriptionv1 "github.com/manas360/platform/proto/gen/manas/subscription/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
@@ -22,7 +24,14 @@ import (
 const paymentsShown = 20
 
 // Register puts the service on g.
-func (s *Service) Register(g *grpc.Server) {
+// peer names the direct caller of a request.
+func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
+	eventv1.RegisterEventInboxServiceServer(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
+	adminv1.RegisterAdminMetricsServiceServer(g, &metricsServer{server: &server{Service: s}})
+	adminv1.RegisterAdminListingServiceServer(g, &listingServer{server: &server{Service: s}})
+	adminv1.RegisterAdminBulkServiceServer(g, &bulkServer{server: &server{Service: s}})
+	adminv1.RegisterAdminSystemServiceServer(g, &systemServer{server: &server{Service: s}})
 	adminv1.RegisterAdminServiceServer(g, &server{Service: s})
 	adminv1.RegisterAdminRoleServiceServer(g, &roleServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPaymentServiceServer(g, &paymentServer{server: &server{Service: s}})
@@ -46,7 +55,7 @@ func (s *server) ListUsers(ctx context.Context, r *adminv1.ListUsersRequest) (*a
 	}
 	list, err := s.peers.auth.ListAccounts(ctx, &authv1.ListAccountsRequest{
 		PageSize: int32(page.Size(r.GetPageSize())), PageToken: r.GetPageToken(), //nolint:gosec // Size answers 1 to 100
-		Search: r.GetSearch(), Role: r.GetRole(), State: authv1.Account_State(r.GetState()),
+		Search: r.GetSearch(), Role: r.GetRole(), State: authv1.Account_State(r.GetState()), Sort: r.GetSort(),
 	})
 	if err != nil {
 		return nil, err
@@ -99,7 +108,10 @@ func (s *server) GetUser(ctx context.Context, r *adminv1.GetUserRequest) (*admin
 	if err := s.record(ctx, userRead(caller, userID, s.now())); err != nil {
 		return nil, err
 	}
-	return &adminv1.GetUserResponse{User: detail(summary(account.GetAccount(), names), sub, pays)}, nil
+	u := detail(summary(account.GetAccount(), names), sub, pays)
+	profile := names[u.GetId()]
+	u.Sessions, u.Timezone, u.Locale = account.GetSessions(), profile.GetTimezone(), profile.GetLocale()
+	return &adminv1.GetUserResponse{User: u}, nil
 }
 
 func (s *server) SuspendUser(ctx context.Context, r *adminv1.SuspendUserRequest) (*adminv1.SuspendUserResponse, error) {

@@ -87,16 +87,22 @@ func (s *paymentServer) ListApprovals(ctx context.Context, r *adminv1.ListApprov
 	if err != nil {
 		return nil, err
 	}
+	var own []*adminv1.Approval
+	if r.GetPageToken() == "" { // few wait at a time: one page holds them
+		if own, err = s.waiting(ctx, caller); err != nil {
+			return nil, err
+		}
+	}
 	list, err := s.peers.refunds.FindRefunds(ctx, &paymentv1.FindRefundsRequest{
 		PageSize: r.GetPageSize(), PageToken: r.GetPageToken(), State: paymentv1.Refund_REQUESTED,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, listed(caller, trail.AdminApprovalsListed, len(list.GetRefunds()), s.now())); err != nil {
+	if err := s.record(ctx, listed(caller, trail.AdminApprovalsListed, len(own)+len(list.GetRefunds()), s.now())); err != nil {
 		return nil, err
 	}
-	out := &adminv1.ListApprovalsResponse{NextPageToken: list.GetNextPageToken()}
+	out := &adminv1.ListApprovalsResponse{Approvals: own, NextPageToken: list.GetNextPageToken()}
 	for _, x := range list.GetRefunds() {
 		out.Approvals = append(out.Approvals, packApproval(x))
 	}
@@ -104,6 +110,9 @@ func (s *paymentServer) ListApprovals(ctx context.Context, r *adminv1.ListApprov
 }
 
 func (s *paymentServer) ApproveApproval(ctx context.Context, r *adminv1.ApproveApprovalRequest) (*adminv1.ApproveApprovalResponse, error) {
+	if a, ours, err := s.decideOwn(ctx, r.GetId(), r.GetReason(), true); err != nil || ours {
+		return &adminv1.ApproveApprovalResponse{Approval: a}, err
+	}
 	x, err := s.decide(ctx, r.GetId(), r.GetReason(), true)
 	if err != nil {
 		return nil, err
@@ -112,6 +121,9 @@ func (s *paymentServer) ApproveApproval(ctx context.Context, r *adminv1.ApproveA
 }
 
 func (s *paymentServer) RejectApproval(ctx context.Context, r *adminv1.RejectApprovalRequest) (*adminv1.RejectApprovalResponse, error) {
+	if a, ours, err := s.decideOwn(ctx, r.GetId(), r.GetReason(), false); err != nil || ours {
+		return &adminv1.RejectApprovalResponse{Approval: a}, err
+	}
 	x, err := s.decide(ctx, r.GetId(), r.GetReason(), false)
 	if err != nil {
 		return nil, err

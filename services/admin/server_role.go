@@ -45,9 +45,12 @@ func (s *roleServer) UpdateRole(ctx context.Context, r *adminv1.UpdateRoleReques
 }
 
 func (s *roleServer) SetUserRoles(ctx context.Context, r *adminv1.SetUserRolesRequest) (*adminv1.SetUserRolesResponse, error) {
-	_, userID, err := subject(ctx, r.GetId())
+	caller, userID, err := subject(ctx, r.GetId())
 	if err != nil {
 		return nil, err
+	}
+	if a, waits, err := s.grantWaits(ctx, caller, userID, r); err != nil || waits {
+		return &adminv1.SetUserRolesResponse{User: a}, err
 	}
 	out, err := s.peers.roles.SetAccountRoles(ctx, &authv1.SetAccountRolesRequest{UserId: userID[:], Roles: r.GetRoles(), Reason: r.GetReason()})
 	if err != nil {

@@ -49,6 +49,7 @@ type Config struct {
 	UserAddr         string `desc:"gRPC address of user"         env:"USER_ADDR,required"`
 	SubscriptionAddr string `desc:"gRPC address of subscription" env:"SUBSCRIPTION_ADDR,required"`
 	AuditAddr        string `desc:"gRPC address of audit"        env:"AUDIT_ADDR,required"`
+	AdminAddr        string `desc:"gRPC address of admin, who counts; not told if empty" env:"ADMIN_ADDR"`
 
 	JWTSecret        string          `desc:"at least 32 characters; seals signing keys, TOTP secrets and mail at rest"    env:"JWT_SECRET,required"         secret:"true"`
 	JWTRefreshSecret string          `desc:"at least 32 other characters; keys refresh tokens, codes and recovery codes" env:"JWT_REFRESH_SECRET,required" secret:"true"`
@@ -137,6 +138,7 @@ type Service struct {
 	hash     *hasher
 	throttle *throttle
 	waiting  pendingPublish
+	counted  bool // admin hears of accounts and who is here
 	party    *webauthn.WebAuthn
 
 	scribe     scribe
@@ -178,16 +180,20 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g, rpc.Peer)
-	for _, to := range []struct{ service, addr string }{
+	told := []struct{ service, addr string }{
 		{"user", c.UserAddr}, {"subscription", c.SubscriptionAddr}, {"audit", c.AuditAddr},
-	} {
+	}
+	if s.counted {
+		told = append(told, struct{ service, addr string }{"admin", c.AdminAddr})
+	}
+	for _, to := range told {
 		conn, err := rpc.Dial(p, to.service, to.addr)
 		if err != nil {
 			return fmt.Errorf("dial %s: %w", to.service, err)
 		}
 		p.Go("relay-"+to.service, s.outbox.Relay(db, to.service, inboxClient(conn), p.Log))
 	}
-	if err := s.outbox.Metrics(p.Registry, db, "user", "subscription", "audit"); err != nil {
+	if err := s.outbox.Metrics(p.Registry, db, "user", "subscription", "audit", "admin"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	if err := s.messageMetrics(p.Registry); err != nil {
@@ -213,6 +219,7 @@ func New(c Config, d Deps) *Service {
 		rand:    d.Rand,
 		pages:   page.NewSealer(c.PageSecret),
 		secrets: newSecrets(c.JWTSecret, c.JWTRefreshSecret),
+		counted: c.AdminAddr != "",
 		hash:    newHasher(hashPatience, d.Now, d.Rand),
 
 		scribe:     scribe{public: c.PublicURL},

@@ -101,6 +101,9 @@ func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
 		if err := s.wipe(ctx, tx, id, now); err != nil {
 			return err
 		}
+		if err := s.tellAccount(ctx, tx, id); err != nil {
+			return err
+		}
 		if news, err = s.recordAuthz(ctx, tx, accountRevoked, acc.Epoch+1, now, id); err != nil {
 			return err
 		}

@@ -162,6 +162,10 @@ func TestListAccounts(t *testing.T) {
 		want string
 	}{
 		{"all", &authv1.ListAccountsRequest{}, "root@example.com a_b@example.org ravi@example.com asha@example.com"},
+		{"oldest first", &authv1.ListAccountsRequest{Sort: "createdAt"}, "asha@example.com ravi@example.com a_b@example.org root@example.com"},
+		{"newest first, said", &authv1.ListAccountsRequest{Sort: "-createdAt"}, "root@example.com a_b@example.org ravi@example.com asha@example.com"},
+		{"by address", &authv1.ListAccountsRequest{Sort: "email"}, "a_b@example.org asha@example.com ravi@example.com root@example.com"},
+		{"by address, backwards", &authv1.ListAccountsRequest{Sort: "-email"}, "root@example.com ravi@example.com asha@example.com a_b@example.org"},
 		{"part", &authv1.ListAccountsRequest{Search: "EXAMPLE.com"}, "root@example.com ravi@example.com asha@example.com"},
 		{"wildcard taken literally", &authv1.ListAccountsRequest{Search: "a_b"}, "a_b@example.org"},
 		{"percent", &authv1.ListAccountsRequest{Search: "%"}, ""},

@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/token"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
@@ -27,6 +28,8 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	authv1.RegisterAuthInternalServiceServer(g, &internalServer{Service: s})
 	authv1.RegisterRoleInternalServiceServer(g, &roleServer{Service: s})
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
+	adminv1.RegisterFigureInternalServiceServer(g, &figureServer{Service: s})
 	authv1.RegisterKeyInternalServiceServer(g, &keyServer{Service: s, peer: peer})
 	s.outbox.RegisterDeadLetters(g, s.db)
 	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))

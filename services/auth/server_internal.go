@@ -83,15 +83,19 @@ func (s *internalServer) GetAccount(ctx context.Context, r *authv1.GetAccountReq
 	if err != nil {
 		return nil, err
 	}
-	return &authv1.GetAccountResponse{Account: packAccount(acc)}, nil
+	_, live, err := s.sessions(ctx, userID, first, 1, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.GetAccountResponse{Account: packAccount(acc), Sessions: int32(min(live, 1<<31-1))}, nil //nolint:gosec // bounded here
 }
 
 func (s *internalServer) ListAccounts(ctx context.Context, r *authv1.ListAccountsRequest) (*authv1.ListAccountsResponse, error) {
-	f := accountSearch{Search: plain(r.GetSearch(), 254), Role: plain(r.GetRole(), 64)}
+	f := accountSearch{Search: plain(r.GetSearch(), 254), Role: plain(r.GetRole(), 64), Sort: r.GetSort()}
 	if r.GetState() != authv1.Account_STATE_UNSPECIFIED {
 		f.State = r.GetState().String()
 	}
-	from := first
+	from := f.start()
 	if r.GetPageToken() != "" {
 		if err := s.pages.Open(f.name(), r.GetPageToken(), &from); err != nil {
 			return nil, err
@@ -106,7 +110,7 @@ func (s *internalServer) ListAccounts(ctx context.Context, r *authv1.ListAccount
 	if len(list) > size {
 		list = list[:size]
 		last := list[size-1]
-		out.NextPageToken = s.pages.Seal(f.name(), cursor{Time: last.CreatedAt, ID: last.ID})
+		out.NextPageToken = s.pages.Seal(f.name(), cursor{Time: last.CreatedAt, ID: last.ID, Email: last.Email})
 	}
 	for _, a := range list {
 		out.Accounts = append(out.Accounts, packAccount(a))

@@ -66,6 +66,9 @@ func (s *Service) openSession(ctx context.Context, tx pg.Tx, acc account, amr []
 	if err := s.insertSession(ctx, tx, x); err != nil {
 		return session{}, err
 	}
+	if err := s.noteActive(ctx, tx, acc.ID, now); err != nil {
+		return session{}, err
+	}
 	return x, s.record(ctx, tx, c, now, act{
 		Action: trail.SessionOpened, Actor: userActor(acc.ID, x.ID), Targets: []target{userTarget(acc.ID), sessionTarget(x.ID)}, Outcome: success,
 	})
@@ -142,6 +145,9 @@ func (s *Service) refresh(ctx context.Context, raw string, c *token.Caller) (gra
 	}
 	if !found || acc.State != stateActive {
 		return grant{}, badRefresh()
+	}
+	if err := s.cameBack(ctx, x, next); err != nil {
+		return grant{}, err
 	}
 	return s.grant(next, acc, now)
 }

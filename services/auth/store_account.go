@@ -154,10 +154,28 @@ const accountFilter = `
    AND (@role = '' OR EXISTS (SELECT 1 FROM auth.account_role AS f WHERE f.account_id = a.id AND f.role = @role))
    AND (@state = '' OR a.state = @state)`
 
-const selectAccounts = accountColumns + accountFilter + `
-   AND (a.created_at, a.id) < (@before_time, @before_id)
- ORDER BY a.created_at DESC, a.id DESC
- LIMIT @limit`
+// accountOrders are the ways to list accounts; each has an index.
+var accountOrders = map[string]string{
+	"": `
+   AND (a.created_at, a.id) < (@time::timestamptz, @id::uuid) AND @email::text IS NOT NULL
+ ORDER BY a.created_at DESC, a.id DESC`,
+	"createdAt": `
+   AND (a.created_at, a.id) > (@time::timestamptz, @id::uuid) AND @email::text IS NOT NULL
+ ORDER BY a.created_at, a.id`,
+	"email": `
+   AND a.email > @email AND @time::timestamptz IS NOT NULL AND @id::uuid IS NOT NULL
+ ORDER BY a.email`,
+	"-email": `
+   AND (@email::text = '' OR a.email < @email) AND @time::timestamptz IS NOT NULL AND @id::uuid IS NOT NULL
+ ORDER BY a.email DESC`,
+}
+
+func selectAccounts(sort string) string {
+	if sort == "-createdAt" {
+		sort = ""
+	}
+	return accountColumns + accountFilter + accountOrders[sort] + "\n LIMIT @limit"
+}
 
 const countAccounts = `
 SELECT count(*) FROM auth.account AS a` + accountFilter
@@ -168,7 +186,7 @@ func (s *Service) accounts(ctx context.Context, f accountSearch, before cursor, 
 	if err != nil {
 		return nil, 0, err
 	}
-	where["before_time"], where["before_id"], where["limit"] = before.Time, before.ID, limit
-	list, err = all[account](ctx, s.db.Pool, "list accounts", selectAccounts, where)
+	where["time"], where["id"], where["email"], where["limit"] = before.Time, before.ID, before.Email, limit
+	list, err = all[account](ctx, s.db.Pool, "list accounts", selectAccounts(f.Sort), where)
 	return list, counts[0], err
 }

@@ -55,6 +55,7 @@ var wipes = []string{
 	`DELETE FROM auth.api_key WHERE account_id = @id`,
 	`DELETE FROM auth.oidc_identity WHERE account_id = @id`,
 	`DELETE FROM auth.device WHERE account_id = @id`,
+	`DELETE FROM auth.active_day WHERE account_id = @id`,
 	`DELETE FROM auth.account_role WHERE account_id = @id`,
 	`UPDATE auth.session SET user_agent = '', ip = '' WHERE account_id = @id`,
 }
@@ -87,6 +88,7 @@ SELECT jsonb_build_object(
     'recovery_codes', (SELECT jsonb_build_object('left', count(*) FILTER (WHERE rc.used_at IS NULL), 'used', count(rc.used_at)) FROM auth.recovery_code AS rc WHERE rc.account_id = a.id),
     'passkeys', (SELECT coalesce(jsonb_agg((to_jsonb(k) - 'record' - 'credential_id') ORDER BY k.created_at), '[]') FROM auth.passkey AS k WHERE k.account_id = a.id),
     'api_keys', (SELECT coalesce(jsonb_agg((to_jsonb(p) - 'mac' - 'hash' - 'secret') ORDER BY p.created_at), '[]') FROM auth.api_key AS p WHERE p.account_id = a.id),
+    'active_days', (SELECT coalesce(jsonb_agg(v.day ORDER BY v.day), '[]') FROM auth.active_day AS v WHERE v.account_id = a.id),
     'providers', (SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') FROM auth.oidc_identity AS o WHERE o.account_id = a.id)
 )::text
   FROM auth.account AS a

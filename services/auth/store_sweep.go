@@ -18,6 +18,7 @@ const (
 	sweepDevices       = `DELETE FROM auth.device WHERE last_seen_at < @before`
 	sweepKeyRows       = `DELETE FROM auth.api_key WHERE expires_at < @before`
 	sweepFlows         = `DELETE FROM auth.oidc_flow WHERE expires_at < @before`
+	sweepActive        = `DELETE FROM auth.active_day WHERE day < (@before::timestamptz AT TIME ZONE 'UTC')::date`
 	sweepInbox         = `DELETE FROM auth.inbox WHERE processed_at < @before`
 )
 
@@ -37,6 +38,7 @@ func (s *Service) sweepOnce(ctx context.Context, now time.Time) error {
 		{sweepMessages, 7 * day},
 		{sweepContents, 2 * day}, // longer than any job tries: nobody would send it
 		{sweepInbox, 30 * day},   // no outbox repeats a delivery that late
+		{sweepActive, 400 * day},
 		{sweepDevices, deviceLife},
 		{sweepCeremonies, day},
 		{sweepKeyRows, 30 * day},

@@ -84,6 +84,9 @@ func (s *Service) activate(ctx context.Context, tx pg.Tx, p person, phc string, 
 	if err := s.outbox.Append(ctx, tx, accountActivated(acc, p.AcceptedTerms, now)); err != nil {
 		return acc, false, err
 	}
+	if err := s.tellAccount(ctx, tx, acc.ID); err != nil {
+		return acc, false, err
+	}
 	err = s.record(ctx, tx, c, now, act{
 		Action: trail.AccountVerified, Actor: userActor(acc.ID, uuid.Nil), Targets: []target{userTarget(acc.ID)}, Outcome: success,
 	})

@@ -52,6 +52,7 @@ type Config struct {
 	RefundApproval   int64  `desc:"refunds above so many paise need a second administrator" env:"REFUND_APPROVAL_MINOR"          envDefault:"500000"`
 	SettlementURL    string `desc:"where a day's settlement file is, with {provider} and {date} in it; empty has none compared" env:"SETTLEMENT_URL"`
 	AuditAddr        string `desc:"gRPC address of audit"                          env:"AUDIT_ADDR,required"`
+	AdminAddr        string `desc:"gRPC address of admin, who counts; not told if empty" env:"ADMIN_ADDR"`
 }
 
 // PhonePe is the merchant's account at PhonePe.
@@ -132,6 +133,7 @@ type Service struct {
 	checkURL       func(string) error // of an organization's endpoint
 
 	approvalAbove int64 // paise; a larger refund needs two administrators
+	counted       bool  // admin hears of payments and journals
 
 	sweeps    sweepMetrics
 	nextSweep time.Time // only sweep knows it
@@ -201,7 +203,10 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 		return fmt.Errorf("make the server: %w", err)
 	}
 	s.Register(g)
-	if err := s.outbox.Metrics(p.Registry, db, "subscription", "audit"); err != nil {
+	if err := s.tellAdmin(p, c.AdminAddr); err != nil {
+		return err
+	}
+	if err := s.outbox.Metrics(p.Registry, db, "subscription", "audit", "admin"); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}
 	p.Go("relay-subscription", s.outbox.Relay(db, "subscription", inboxClient(subscription), p.Log))
@@ -231,6 +236,7 @@ func New(c Config, db *pg.DB, ids *id.Maker, now func() time.Time) *Service {
 		providers: c.offered(now, m), dialects: c.dialects(now),
 	}
 	s.approvalAbove = c.RefundApproval
+	s.counted = c.AdminAddr != ""
 	s.outgoingClient, s.checkURL, s.rand = newOutgoingClient(public), checkAddress, rand.Reader
 	s.sealer = newSealer(cmp.Or(c.WebhookSecretKey, c.PageTokenSecret))
 	s.sweeps = newSweepMetrics()

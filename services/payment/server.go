@@ -9,8 +9,10 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/page"
 	"github.com/manas360/platform/pkg/token"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
 	typev1 "github.com/manas360/platform/proto/gen/manas/type/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
@@ -31,6 +33,8 @@ func (s *Service) Register(g *grpc.Server) {
 	paymentv1.RegisterMandateServiceServer(g, &mandateServer{Service: s})
 	paymentv1.RegisterMandateInternalServiceServer(g, &mandateInternalServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
+	adminv1.RegisterFigureInternalServiceServer(g, &figureServer{Service: s})
 }
 
 type publicServer struct {

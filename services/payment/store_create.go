@@ -69,6 +69,9 @@ func (s *Service) insert(ctx context.Context, in newPayment) (paymentID uuid.UUI
 				return err
 			}
 		}
+		if err := s.tellPayment(ctx, tx, paymentID); err != nil {
+			return err
+		}
 		return s.outbox.Append(ctx, tx, auditCreated(ctx, paymentID, in, now)) //nolint:wrapcheck // its own words
 	})
 	if err != nil {

@@ -105,6 +105,9 @@ func (s *Service) insertDebit(ctx context.Context, in newDebit) (paymentID uuid.
 		if _, err := exec(ctx, tx, insertDebit, args); err != nil {
 			return err
 		}
+		if err := s.tellPayment(ctx, tx, paymentID); err != nil {
+			return err
+		}
 		return s.outbox.Append(ctx, tx, auditDebitCreated(ctx, paymentID, in, now)) //nolint:wrapcheck // its own words
 	})
 	if err != nil {

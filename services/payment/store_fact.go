@@ -113,6 +113,9 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, p payment, v verdict, f f
 	if p.State.Open() {
 		return nil // it waits for the customer: nobody else needs to know
 	}
+	if err := s.tellPayment(ctx, tx, p.ID); err != nil {
+		return err
+	}
 	events := []outbox.Event{stateChanged(p, now), auditMoved(ctx, p, before, from, now)}
 	if booked != nil {
 		if err := s.book(ctx, tx, p, *booked, now); err != nil {
@@ -197,7 +200,7 @@ func (s *Service) enter(ctx context.Context, tx pgx.Tx, paymentID *uuid.UUID, j 
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("book %s: %w", j.Ref, err)
 	}
-	return nil
+	return s.tellJournal(ctx, tx, j.ID)
 }
 
 const flagPayment = `

@@ -10,6 +10,7 @@ import (
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/rpc"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	authv1 "github.com/manas360/platform/proto/gen/manas/auth/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 	paymentv1 "github.com/manas360/platform/proto/gen/manas/payment/v1"
@@ -30,6 +31,9 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	subscriptionv1.RegisterPurchaseServiceServer(g, &purchaseServer{Service: s})
 	subscriptionv1.RegisterPurchaseInternalServiceServer(g, &purchaseInternalServer{Service: s})
 	subscriptionv1.RegisterUsageInternalServiceServer(g, &usageServer{Service: s})
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
+	adminv1.RegisterFigureInternalServiceServer(g, &figureServer{Service: s})
+	subscriptionv1.RegisterListingInternalServiceServer(g, &listingServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	s.outbox.RegisterDeadLetters(g, s.db)
 	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))

@@ -119,7 +119,10 @@ func (s *Service) insertEvent(ctx context.Context, tx txn, sub subscription, fro
 	_, err := exec(ctx, tx, "insert subscription event", insertEvent, args{
 		"subscription_id": sub.ID, "version": sub.Version, "from_state": from, "to_state": sub.State, "reason": reason, "now": now,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.tellSubscription(ctx, tx, sub.ID)
 }
 
 const notePayment = `

@@ -34,6 +34,7 @@ type Config struct {
 	AuthAddr        string `desc:"gRPC address of auth"                      env:"AUTH_ADDR,required"`
 	PaymentAddr     string `desc:"gRPC address of payment"                   env:"PAYMENT_ADDR,required"`
 	AuditAddr       string `desc:"gRPC address of audit"                     env:"AUDIT_ADDR,required"`
+	AdminAddr       string `desc:"gRPC address of admin, who counts; not told if empty" env:"ADMIN_ADDR"`
 	UserAddr        string `desc:"gRPC address of user, who counts seats by the plan; not told if empty" env:"USER_ADDR"`
 }
 
@@ -92,6 +93,7 @@ type Service struct {
 	ids       *id.Maker
 	now       func() time.Time
 
+	tells      bool // admin hears of every subscription
 	testClocks bool // outside production
 }
 
@@ -140,6 +142,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	if c.UserAddr != "" {
 		peers["user"], listeners = c.UserAddr, append(listeners, "user")
 	}
+	if c.AdminAddr != "" {
+		peers["admin"] = c.AdminAddr
+	}
 	conns := map[string]grpc.ClientConnInterface{}
 	for name, addr := range peers {
 		if conns[name], err = rpc.Dial(p, name, addr); err != nil {
@@ -161,6 +166,9 @@ func Run(ctx context.Context, p *boot.Process, c Config) error {
 	}
 	s.Register(g, rpc.Peer)
 	told := append(slices.Clone(listeners), "audit", "payment")
+	if s.tells = c.AdminAddr != ""; s.tells {
+		told = append(told, "admin")
+	}
 	if err := s.outbox.Metrics(p.Registry, db, told...); err != nil {
 		return fmt.Errorf("register the outbox's metrics: %w", err)
 	}

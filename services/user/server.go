@@ -12,6 +12,7 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/outbox"
 	"github.com/manas360/platform/pkg/token"
+	adminv1 "github.com/manas360/platform/proto/gen/manas/admin/v1"
 	userv1 "github.com/manas360/platform/proto/gen/manas/user/v1"
 )
 
@@ -28,6 +29,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	userv1.RegisterUserInternalServiceServer(g, &internalServer{Service: s})
 	s.outbox.RegisterDeadLetters(g, s.db)
 	outbox.Register(g, outbox.NewInbox(s.db, schema, s.now, peer, s.handlers()))
+	adminv1.RegisterStatusInternalServiceServer(g, outbox.NewStatus(s.db, schema, s.now))
 }
 
 type publicServer struct {

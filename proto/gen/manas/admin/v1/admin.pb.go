@@ -106,7 +106,9 @@ type UserSummary struct {
 	// When the account was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When the person last signed in.
-	LastLoginAt   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_login_at,json=lastLoginAt,proto3" json:"last_login_at,omitempty"`
+	LastLoginAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_login_at,json=lastLoginAt,proto3" json:"last_login_at,omitempty"`
+	// apr_…, when what was asked for waits for a second administrator.
+	ApprovalId    *string `protobuf:"bytes,12,opt,name=approval_id,json=approvalId,proto3,oneof" json:"approval_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,6 +220,13 @@ func (x *UserSummary) GetLastLoginAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *UserSummary) GetApprovalId() string {
+	if x != nil && x.ApprovalId != nil {
+		return *x.ApprovalId
+	}
+	return ""
+}
+
 // ListUsersRequest searches.
 type ListUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -230,7 +239,10 @@ type ListUsersRequest struct {
 	// Only this role.
 	Role string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
 	// Only this state.
-	State         UserSummary_State `protobuf:"varint,5,opt,name=state,proto3,enum=manas.admin.v1.UserSummary_State" json:"state,omitempty"`
+	State UserSummary_State `protobuf:"varint,5,opt,name=state,proto3,enum=manas.admin.v1.UserSummary_State" json:"state,omitempty"`
+	// Order: createdAt or email, with a minus before it for the other way round;
+	// -createdAt, newest first, unless it says.
+	Sort          string `protobuf:"bytes,6,opt,name=sort,proto3" json:"sort,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +310,13 @@ func (x *ListUsersRequest) GetState() UserSummary_State {
 		return x.State
 	}
 	return UserSummary_STATE_UNSPECIFIED
+}
+
+func (x *ListUsersRequest) GetSort() string {
+	if x != nil {
+		return x.Sort
+	}
+	return ""
 }
 
 // ListUsersResponse is one page.
@@ -484,7 +503,13 @@ type UserDetail struct {
 	// Live subscription, if any.
 	Subscription *UserDetail_SubscriptionSummary `protobuf:"bytes,12,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// Latest payments, at most 20.
-	Payments      []*UserDetail_PaymentSummary `protobuf:"bytes,13,rep,name=payments,proto3" json:"payments,omitempty"`
+	Payments []*UserDetail_PaymentSummary `protobuf:"bytes,13,rep,name=payments,proto3" json:"payments,omitempty"`
+	// How many sessions are live.
+	Sessions int32 `protobuf:"varint,14,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	// IANA zone.
+	Timezone string `protobuf:"bytes,15,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	// Language: en, hi, kn, ta or te.
+	Locale        string `protobuf:"bytes,16,opt,name=locale,proto3" json:"locale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +633,27 @@ func (x *UserDetail) GetPayments() []*UserDetail_PaymentSummary {
 		return x.Payments
 	}
 	return nil
+}
+
+func (x *UserDetail) GetSessions() int32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *UserDetail) GetTimezone() string {
+	if x != nil {
+		return x.Timezone
+	}
+	return ""
+}
+
+func (x *UserDetail) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
 }
 
 // SuspendUserRequest says whom and why.
@@ -971,7 +1017,7 @@ var File_manas_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1amanas/admin/v1/admin.proto\x12\x0emanas.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xfd\x03\n" +
+	"\x1amanas/admin/v1/admin.proto\x12\x0emanas.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amanas/authz/v1/authz.proto\x1a\x18manas/type/v1/type.proto\"\xb3\x04\n" +
 	"\vUserSummary\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\x05email\x18\x02 \x01(\tH\x00R\x05email\x88\x01\x01\x12\x19\n" +
@@ -987,7 +1033,9 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12>\n" +
-	"\rlast_login_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\"F\n" +
+	"\rlast_login_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\x12$\n" +
+	"\vapproval_id\x18\f \x01(\tH\x02R\n" +
+	"approvalId\x88\x01\x01\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -995,14 +1043,17 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\tSUSPENDED\x10\x02\x12\v\n" +
 	"\aDELETED\x10\x03B\b\n" +
 	"\x06_emailB\b\n" +
-	"\x06_phone\"\xe3\x01\n" +
+	"\x06_phoneB\x0e\n" +
+	"\f_approval_id\"\xa6\x02\n" +
 	"\x10ListUsersRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12 \n" +
 	"\x06search\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xfe\x01R\x06search\x12\x1b\n" +
 	"\x04role\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04role\x12A\n" +
-	"\x05state\x18\x05 \x01(\x0e2!.manas.admin.v1.UserSummary.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x8d\x01\n" +
+	"\x05state\x18\x05 \x01(\x0e2!.manas.admin.v1.UserSummary.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12A\n" +
+	"\x04sort\x18\x06 \x01(\tB-\xbaH*r(R\x00R\tcreatedAtR\n" +
+	"-createdAtR\x05emailR\x06-emailR\x04sort\"\x8d\x01\n" +
 	"\x11ListUsersResponse\x121\n" +
 	"\x05users\x18\x01 \x03(\v2\x1b.manas.admin.v1.UserSummaryR\x05users\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -1011,7 +1062,7 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eGetUserRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"A\n" +
 	"\x0fGetUserResponse\x12.\n" +
-	"\x04user\x18\x01 \x01(\v2\x1a.manas.admin.v1.UserDetailR\x04user\"\xb2\a\n" +
+	"\x04user\x18\x01 \x01(\v2\x1a.manas.admin.v1.UserDetailR\x04user\"\x82\b\n" +
 	"\n" +
 	"UserDetail\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
@@ -1030,7 +1081,10 @@ const file_manas_admin_v1_admin_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12>\n" +
 	"\rlast_login_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\x12R\n" +
 	"\fsubscription\x18\f \x01(\v2..manas.admin.v1.UserDetail.SubscriptionSummaryR\fsubscription\x12E\n" +
-	"\bpayments\x18\r \x03(\v2).manas.admin.v1.UserDetail.PaymentSummaryR\bpayments\x1a\xbe\x01\n" +
+	"\bpayments\x18\r \x03(\v2).manas.admin.v1.UserDetail.PaymentSummaryR\bpayments\x12\x1a\n" +
+	"\bsessions\x18\x0e \x01(\x05R\bsessions\x12\x1a\n" +
+	"\btimezone\x18\x0f \x01(\tR\btimezone\x12\x16\n" +
+	"\x06locale\x18\x10 \x01(\tR\x06locale\x1a\xbe\x01\n" +
 	"\x13SubscriptionSummary\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +

@@ -349,9 +349,10 @@ type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// apr_….
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// What kind of act: REFUND.
+	// What kind of act: REFUND, ROLE_GRANT, BULK_SUSPEND, BULK_REVOKE_SESSIONS.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// PENDING, APPROVED or REJECTED.
+	// PENDING, APPROVED, REJECTED, or FAILED when it was approved and could not be
+	// done.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// Who asked for it, usr_….
 	RequestedBy string `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
@@ -362,7 +363,17 @@ type Approval struct {
 	// When it was asked for.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The refund it is about.
-	Refund        *AdminRefund `protobuf:"bytes,8,opt,name=refund,proto3" json:"refund,omitempty"`
+	Refund *AdminRefund `protobuf:"bytes,8,opt,name=refund,proto3" json:"refund,omitempty"`
+	// When it can no longer be approved; absent for refunds.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The people it is about, usr_….
+	UserIds []string `protobuf:"bytes,10,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Roles that are to be given.
+	Roles []string `protobuf:"bytes,11,rep,name=roles,proto3" json:"roles,omitempty"`
+	// SHA-256 of what was asked for, in hex: what is approved is exactly that.
+	PayloadHash string `protobuf:"bytes,12,opt,name=payload_hash,json=payloadHash,proto3" json:"payload_hash,omitempty"`
+	// What became of each person, once approved.
+	Results       []*Approval_Result `protobuf:"bytes,13,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +460,41 @@ func (x *Approval) GetCreatedAt() *timestamppb.Timestamp {
 func (x *Approval) GetRefund() *AdminRefund {
 	if x != nil {
 		return x.Refund
+	}
+	return nil
+}
+
+func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Approval) GetUserIds() []string {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+func (x *Approval) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Approval) GetPayloadHash() string {
+	if x != nil {
+		return x.PayloadHash
+	}
+	return ""
+}
+
+func (x *Approval) GetResults() []*Approval_Result {
+	if x != nil {
+		return x.Results
 	}
 	return nil
 }
@@ -1021,6 +1067,61 @@ func (x *RejectApprovalResponse) GetApproval() *Approval {
 	return nil
 }
 
+// Result is what became of one person.
+type Approval_Result struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// usr_….
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Empty when it was done, else the code of the error.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval_Result) Reset() {
+	*x = Approval_Result{}
+	mi := &file_manas_admin_v1_payment_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval_Result) ProtoMessage() {}
+
+func (x *Approval_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_manas_admin_v1_payment_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval_Result.ProtoReflect.Descriptor instead.
+func (*Approval_Result) Descriptor() ([]byte, []int) {
+	return file_manas_admin_v1_payment_proto_rawDescGZIP(), []int{2, 0}
+}
+
+func (x *Approval_Result) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *Approval_Result) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 var File_manas_admin_v1_payment_proto protoreflect.FileDescriptor
 
 const file_manas_admin_v1_payment_proto_rawDesc = "" +
@@ -1067,7 +1168,7 @@ const file_manas_admin_v1_payment_proto_rawDesc = "" +
 	"\r_failure_codeB\x0f\n" +
 	"\r_requested_byB\r\n" +
 	"\v_decided_byB\x0e\n" +
-	"\f_approval_id\"\xa2\x02\n" +
+	"\f_approval_id\"\xa3\x04\n" +
 	"\bApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1078,7 +1179,17 @@ const file_manas_admin_v1_payment_proto_rawDesc = "" +
 	"decided_by\x18\x06 \x01(\tH\x00R\tdecidedBy\x88\x01\x01\x129\n" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x123\n" +
-	"\x06refund\x18\b \x01(\v2\x1b.manas.admin.v1.AdminRefundR\x06refundB\r\n" +
+	"\x06refund\x18\b \x01(\v2\x1b.manas.admin.v1.AdminRefundR\x06refund\x129\n" +
+	"\n" +
+	"expires_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x19\n" +
+	"\buser_ids\x18\n" +
+	" \x03(\tR\auserIds\x12\x14\n" +
+	"\x05roles\x18\v \x03(\tR\x05roles\x12!\n" +
+	"\fpayload_hash\x18\f \x01(\tR\vpayloadHash\x129\n" +
+	"\aresults\x18\r \x03(\v2\x1f.manas.admin.v1.Approval.ResultR\aresults\x1a5\n" +
+	"\x06Result\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04codeB\r\n" +
 	"\v_decided_by\"\x8f\x02\n" +
 	"\x13ListPaymentsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
@@ -1119,12 +1230,12 @@ const file_manas_admin_v1_payment_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\n" +
 	"\x18\xf4\x03R\x06reason\"N\n" +
 	"\x16RejectApprovalResponse\x124\n" +
-	"\bapproval\x18\x01 \x01(\v2\x18.manas.admin.v1.ApprovalR\bapproval2\x8e\a\n" +
+	"\bapproval\x18\x01 \x01(\v2\x18.manas.admin.v1.ApprovalR\bapproval2\x90\a\n" +
 	"\x13AdminPaymentService\x12\x99\x01\n" +
 	"\fListPayments\x12#.manas.admin.v1.ListPaymentsRequest\x1a$.manas.admin.v1.ListPaymentsResponse\">\xc2\xcb\x18\x1c8\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/admin/payments\x12\xba\x01\n" +
 	"\rRefundPayment\x12$.manas.admin.v1.RefundPaymentRequest\x1a%.manas.admin.v1.RefundPaymentResponse\"\\\xc2\xcb\x18#8\x01P\x01X\x01`\xc9\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x02/:\x01*b\x06refund\"\"/api/v1/admin/payments/{id}/refund\x12\x9d\x01\n" +
-	"\rListApprovals\x12$.manas.admin.v1.ListApprovalsRequest\x1a%.manas.admin.v1.ListApprovalsResponse\"?\xc2\xcb\x18\x1c8\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/admin/approvals\x12\xbf\x01\n" +
-	"\x0fApproveApproval\x12&.manas.admin.v1.ApproveApprovalRequest\x1a'.manas.admin.v1.ApproveApprovalResponse\"[\xc2\xcb\x18\x1e8\x01P\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x023:\x01*b\bapproval\"$/api/v1/admin/approvals/{id}/approve\x12\xbb\x01\n" +
+	"\rListApprovals\x12$.manas.admin.v1.ListApprovalsRequest\x1a%.manas.admin.v1.ListApprovalsResponse\"?\xc2\xcb\x18\x1c8\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/admin/approvals\x12\xc1\x01\n" +
+	"\x0fApproveApproval\x12&.manas.admin.v1.ApproveApprovalRequest\x1a'.manas.admin.v1.ApproveApprovalResponse\"]\xc2\xcb\x18 0\x018\x01P\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x023:\x01*b\bapproval\"$/api/v1/admin/approvals/{id}/approve\x12\xbb\x01\n" +
 	"\x0eRejectApproval\x12%.manas.admin.v1.RejectApprovalRequest\x1a&.manas.admin.v1.RejectApprovalResponse\"Z\xc2\xcb\x18\x1e8\x01P\x01j\x05adminx\x01\x1a\x0fpayments.manage\x82\xd3\xe4\x93\x022:\x01*b\bapproval\"#/api/v1/admin/approvals/{id}/rejectB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
 
 var (
@@ -1139,7 +1250,7 @@ func file_manas_admin_v1_payment_proto_rawDescGZIP() []byte {
 	return file_manas_admin_v1_payment_proto_rawDescData
 }
 
-var file_manas_admin_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_manas_admin_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_manas_admin_v1_payment_proto_goTypes = []any{
 	(*AdminPayment)(nil),            // 0: manas.admin.v1.AdminPayment
 	(*AdminRefund)(nil),             // 1: manas.admin.v1.AdminRefund
@@ -1154,45 +1265,48 @@ var file_manas_admin_v1_payment_proto_goTypes = []any{
 	(*ApproveApprovalResponse)(nil), // 10: manas.admin.v1.ApproveApprovalResponse
 	(*RejectApprovalRequest)(nil),   // 11: manas.admin.v1.RejectApprovalRequest
 	(*RejectApprovalResponse)(nil),  // 12: manas.admin.v1.RejectApprovalResponse
-	(v1.Payment_State)(0),           // 13: manas.payment.v1.Payment.State
-	(*v11.Money)(nil),               // 14: manas.type.v1.Money
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
-	(v1.Refund_State)(0),            // 16: manas.payment.v1.Refund.State
+	(*Approval_Result)(nil),         // 13: manas.admin.v1.Approval.Result
+	(v1.Payment_State)(0),           // 14: manas.payment.v1.Payment.State
+	(*v11.Money)(nil),               // 15: manas.type.v1.Money
+	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
+	(v1.Refund_State)(0),            // 17: manas.payment.v1.Refund.State
 }
 var file_manas_admin_v1_payment_proto_depIdxs = []int32{
-	13, // 0: manas.admin.v1.AdminPayment.state:type_name -> manas.payment.v1.Payment.State
-	14, // 1: manas.admin.v1.AdminPayment.amount:type_name -> manas.type.v1.Money
-	14, // 2: manas.admin.v1.AdminPayment.refunded_amount:type_name -> manas.type.v1.Money
-	15, // 3: manas.admin.v1.AdminPayment.created_at:type_name -> google.protobuf.Timestamp
-	15, // 4: manas.admin.v1.AdminPayment.paid_at:type_name -> google.protobuf.Timestamp
-	16, // 5: manas.admin.v1.AdminRefund.state:type_name -> manas.payment.v1.Refund.State
-	14, // 6: manas.admin.v1.AdminRefund.amount:type_name -> manas.type.v1.Money
-	15, // 7: manas.admin.v1.AdminRefund.created_at:type_name -> google.protobuf.Timestamp
-	15, // 8: manas.admin.v1.AdminRefund.completed_at:type_name -> google.protobuf.Timestamp
-	15, // 9: manas.admin.v1.Approval.created_at:type_name -> google.protobuf.Timestamp
+	14, // 0: manas.admin.v1.AdminPayment.state:type_name -> manas.payment.v1.Payment.State
+	15, // 1: manas.admin.v1.AdminPayment.amount:type_name -> manas.type.v1.Money
+	15, // 2: manas.admin.v1.AdminPayment.refunded_amount:type_name -> manas.type.v1.Money
+	16, // 3: manas.admin.v1.AdminPayment.created_at:type_name -> google.protobuf.Timestamp
+	16, // 4: manas.admin.v1.AdminPayment.paid_at:type_name -> google.protobuf.Timestamp
+	17, // 5: manas.admin.v1.AdminRefund.state:type_name -> manas.payment.v1.Refund.State
+	15, // 6: manas.admin.v1.AdminRefund.amount:type_name -> manas.type.v1.Money
+	16, // 7: manas.admin.v1.AdminRefund.created_at:type_name -> google.protobuf.Timestamp
+	16, // 8: manas.admin.v1.AdminRefund.completed_at:type_name -> google.protobuf.Timestamp
+	16, // 9: manas.admin.v1.Approval.created_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: manas.admin.v1.Approval.refund:type_name -> manas.admin.v1.AdminRefund
-	13, // 11: manas.admin.v1.ListPaymentsRequest.state:type_name -> manas.payment.v1.Payment.State
-	0,  // 12: manas.admin.v1.ListPaymentsResponse.payments:type_name -> manas.admin.v1.AdminPayment
-	14, // 13: manas.admin.v1.RefundPaymentRequest.amount:type_name -> manas.type.v1.Money
-	1,  // 14: manas.admin.v1.RefundPaymentResponse.refund:type_name -> manas.admin.v1.AdminRefund
-	2,  // 15: manas.admin.v1.ListApprovalsResponse.approvals:type_name -> manas.admin.v1.Approval
-	2,  // 16: manas.admin.v1.ApproveApprovalResponse.approval:type_name -> manas.admin.v1.Approval
-	2,  // 17: manas.admin.v1.RejectApprovalResponse.approval:type_name -> manas.admin.v1.Approval
-	3,  // 18: manas.admin.v1.AdminPaymentService.ListPayments:input_type -> manas.admin.v1.ListPaymentsRequest
-	5,  // 19: manas.admin.v1.AdminPaymentService.RefundPayment:input_type -> manas.admin.v1.RefundPaymentRequest
-	7,  // 20: manas.admin.v1.AdminPaymentService.ListApprovals:input_type -> manas.admin.v1.ListApprovalsRequest
-	9,  // 21: manas.admin.v1.AdminPaymentService.ApproveApproval:input_type -> manas.admin.v1.ApproveApprovalRequest
-	11, // 22: manas.admin.v1.AdminPaymentService.RejectApproval:input_type -> manas.admin.v1.RejectApprovalRequest
-	4,  // 23: manas.admin.v1.AdminPaymentService.ListPayments:output_type -> manas.admin.v1.ListPaymentsResponse
-	6,  // 24: manas.admin.v1.AdminPaymentService.RefundPayment:output_type -> manas.admin.v1.RefundPaymentResponse
-	8,  // 25: manas.admin.v1.AdminPaymentService.ListApprovals:output_type -> manas.admin.v1.ListApprovalsResponse
-	10, // 26: manas.admin.v1.AdminPaymentService.ApproveApproval:output_type -> manas.admin.v1.ApproveApprovalResponse
-	12, // 27: manas.admin.v1.AdminPaymentService.RejectApproval:output_type -> manas.admin.v1.RejectApprovalResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	16, // 11: manas.admin.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 12: manas.admin.v1.Approval.results:type_name -> manas.admin.v1.Approval.Result
+	14, // 13: manas.admin.v1.ListPaymentsRequest.state:type_name -> manas.payment.v1.Payment.State
+	0,  // 14: manas.admin.v1.ListPaymentsResponse.payments:type_name -> manas.admin.v1.AdminPayment
+	15, // 15: manas.admin.v1.RefundPaymentRequest.amount:type_name -> manas.type.v1.Money
+	1,  // 16: manas.admin.v1.RefundPaymentResponse.refund:type_name -> manas.admin.v1.AdminRefund
+	2,  // 17: manas.admin.v1.ListApprovalsResponse.approvals:type_name -> manas.admin.v1.Approval
+	2,  // 18: manas.admin.v1.ApproveApprovalResponse.approval:type_name -> manas.admin.v1.Approval
+	2,  // 19: manas.admin.v1.RejectApprovalResponse.approval:type_name -> manas.admin.v1.Approval
+	3,  // 20: manas.admin.v1.AdminPaymentService.ListPayments:input_type -> manas.admin.v1.ListPaymentsRequest
+	5,  // 21: manas.admin.v1.AdminPaymentService.RefundPayment:input_type -> manas.admin.v1.RefundPaymentRequest
+	7,  // 22: manas.admin.v1.AdminPaymentService.ListApprovals:input_type -> manas.admin.v1.ListApprovalsRequest
+	9,  // 23: manas.admin.v1.AdminPaymentService.ApproveApproval:input_type -> manas.admin.v1.ApproveApprovalRequest
+	11, // 24: manas.admin.v1.AdminPaymentService.RejectApproval:input_type -> manas.admin.v1.RejectApprovalRequest
+	4,  // 25: manas.admin.v1.AdminPaymentService.ListPayments:output_type -> manas.admin.v1.ListPaymentsResponse
+	6,  // 26: manas.admin.v1.AdminPaymentService.RefundPayment:output_type -> manas.admin.v1.RefundPaymentResponse
+	8,  // 27: manas.admin.v1.AdminPaymentService.ListApprovals:output_type -> manas.admin.v1.ListApprovalsResponse
+	10, // 28: manas.admin.v1.AdminPaymentService.ApproveApproval:output_type -> manas.admin.v1.ApproveApprovalResponse
+	12, // 29: manas.admin.v1.AdminPaymentService.RejectApproval:output_type -> manas.admin.v1.RejectApprovalResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_manas_admin_v1_payment_proto_init() }
@@ -1209,7 +1323,7 @@ func file_manas_admin_v1_payment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manas_admin_v1_payment_proto_rawDesc), len(file_manas_admin_v1_payment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,10 +38,12 @@ type AdminPaymentServiceClient interface {
 	// second administrator: 202, with the id of the approval. Fails with
 	// NOT_FOUND, REFUND_NOT_ALLOWED.
 	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error)
-	// ListApprovals answers what waits for a second administrator, newest first.
+	// ListApprovals answers what waits for a second administrator: acts upon
+	// people on the first page, then refunds, newest first.
 	ListApprovals(ctx context.Context, in *ListApprovalsRequest, opts ...grpc.CallOption) (*ListApprovalsResponse, error)
 	// ApproveApproval lets it happen. Fails with NOT_FOUND, PERMISSION_DENIED for
-	// who asked for it, CONFLICT when it is decided.
+	// who asked for it and for who might not ask for it, CONFLICT when it is
+	// decided or too old, PRECONDITION_FAILED when what it is about has changed.
 	ApproveApproval(ctx context.Context, in *ApproveApprovalRequest, opts ...grpc.CallOption) (*ApproveApprovalResponse, error)
 	// RejectApproval ends it. Fails with NOT_FOUND, PERMISSION_DENIED for who asked
 	// for it, CONFLICT when it is decided.
@@ -118,10 +120,12 @@ type AdminPaymentServiceServer interface {
 	// second administrator: 202, with the id of the approval. Fails with
 	// NOT_FOUND, REFUND_NOT_ALLOWED.
 	RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error)
-	// ListApprovals answers what waits for a second administrator, newest first.
+	// ListApprovals answers what waits for a second administrator: acts upon
+	// people on the first page, then refunds, newest first.
 	ListApprovals(context.Context, *ListApprovalsRequest) (*ListApprovalsResponse, error)
 	// ApproveApproval lets it happen. Fails with NOT_FOUND, PERMISSION_DENIED for
-	// who asked for it, CONFLICT when it is decided.
+	// who asked for it and for who might not ask for it, CONFLICT when it is
+	// decided or too old, PRECONDITION_FAILED when what it is about has changed.
 	ApproveApproval(context.Context, *ApproveApprovalRequest) (*ApproveApprovalResponse, error)
 	// RejectApproval ends it. Fails with NOT_FOUND, PERMISSION_DENIED for who asked
 	// for it, CONFLICT when it is decided.

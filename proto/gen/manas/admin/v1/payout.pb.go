@@ -741,7 +741,7 @@ const file_manas_admin_v1_payout_proto_rawDesc = "" +
 	"\x12AdminPayoutService\x12\x95\x01\n" +
 	"\vListPayouts\x12\".manas.admin.v1.ListPayoutsRequest\x1a#.manas.admin.v1.ListPayoutsResponse\"=\xc2\xcb\x18\x1c8\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/admin/payouts\x12\xab\x01\n" +
 	"\rRequestPayout\x12$.manas.admin.v1.RequestPayoutRequest\x1a%.manas.admin.v1.RequestPayoutResponse\"M\xc2\xcb\x18!8\x01P\x01`\xc9\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x02\":\x01*b\x06payout\"\x15/api/v1/admin/payouts\x12\xb8\x01\n" +
-	"\rApprovePayout\x12$.manas.admin.v1.ApprovePayoutRequest\x1a%.manas.admin.v1.ApprovePayoutResponse\"Z\xc2\xcb\x18!8\x01@\xd8\x04P\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x02/:\x01*b\x06payout\"\"/api/v1/admin/payouts/{id}/approve\x12\xb1\x01\n" +
+	"\rApprovePayout\x12$.manas.admin.v1.ApprovePayoutRequest\x1a%.manas.admin.v1.ApprovePayoutResponse\"Z\xc2\xcb\x18!8\x01@\xac\x02P\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x02/:\x01*b\x06payout\"\"/api/v1/admin/payouts/{id}/approve\x12\xb1\x01\n" +
 	"\fRejectPayout\x12#.manas.admin.v1.RejectPayoutRequest\x1a$.manas.admin.v1.RejectPayoutResponse\"V\xc2\xcb\x18\x1e8\x01P\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x02.:\x01*b\x06payout\"!/api/v1/admin/payouts/{id}/reject\x12\xb9\x01\n" +
 	"\x0eCompletePayout\x12%.manas.admin.v1.CompletePayoutRequest\x1a&.manas.admin.v1.CompletePayoutResponse\"X\xc2\xcb\x18\x1e8\x01P\x01j\x05adminx\x01\x1a\x0fpayments.payout\x82\xd3\xe4\x93\x020:\x01*b\x06payout\"#/api/v1/admin/payouts/{id}/complete\x12\xa9\x01\n" +
 	"\n" +

@@ -841,12 +841,12 @@ const file_manas_admin_v1_role_proto_rawDesc = "" +
 	"\x10AdminRoleService\x12\x8a\x01\n" +
 	"\tListRoles\x12 .manas.admin.v1.ListRolesRequest\x1a!.manas.admin.v1.ListRolesResponse\"8\xc2\xcb\x18\x198\x01j\x05adminx\x01\x1a\froles.manage\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/admin/roles\x12\xa4\x01\n" +
 	"\n" +
-	"UpdateRole\x12!.manas.admin.v1.UpdateRoleRequest\x1a\".manas.admin.v1.UpdateRoleResponse\"O\xc2\xcb\x18 0\x018\x01@\xd8\x04P\x01j\x05adminx\x01\x1a\froles.manage\x82\xd3\xe4\x93\x02%:\x01*b\x04role\x1a\x1a/api/v1/admin/roles/{name}\x12\xab\x01\n" +
+	"UpdateRole\x12!.manas.admin.v1.UpdateRoleRequest\x1a\".manas.admin.v1.UpdateRoleResponse\"O\xc2\xcb\x18 0\x018\x01@\xac\x02P\x01j\x05adminx\x01\x1a\froles.manage\x82\xd3\xe4\x93\x02%:\x01*b\x04role\x1a\x1a/api/v1/admin/roles/{name}\x12\xab\x01\n" +
 	"\fSetUserRoles\x12#.manas.admin.v1.SetUserRolesRequest\x1a$.manas.admin.v1.SetUserRolesResponse\"P\xc2\xcb\x18\x1d0\x018\x01P\x01j\x05adminx\x01\x1a\froles.manage\x82\xd3\xe4\x93\x02):\x01*b\x04user\x1a\x1e/api/v1/admin/users/{id}/roles\x12\xa6\x01\n" +
 	"\n" +
 	"UnlockUser\x12!.manas.admin.v1.UnlockUserRequest\x1a\".manas.admin.v1.UnlockUserResponse\"Q\xc2\xcb\x18\x1d0\x018\x01P\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x02*:\x01*b\x04user\"\x1f/api/v1/admin/users/{id}/unlock\x12\xc7\x01\n" +
 	"\x12RevokeUserSessions\x12).manas.admin.v1.RevokeUserSessionsRequest\x1a*.manas.admin.v1.RevokeUserSessionsResponse\"Z\xc2\xcb\x18\x1d0\x018\x01P\x01j\x05adminx\x01\x1a\fusers.manage\x82\xd3\xe4\x93\x023:\x01*b\x04user\"(/api/v1/admin/users/{id}/revoke-sessions\x12\xbc\x01\n" +
-	"\x0fImpersonateUser\x12&.manas.admin.v1.ImpersonateUserRequest\x1a'.manas.admin.v1.ImpersonateUserResponse\"X\xc2\xcb\x18%0\x018\x01@\xd8\x04P\x01j\x05adminx\x01\x1a\x11users.impersonate\x82\xd3\xe4\x93\x02):\x01*\"$/api/v1/admin/users/{id}/impersonateB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
+	"\x0fImpersonateUser\x12&.manas.admin.v1.ImpersonateUserRequest\x1a'.manas.admin.v1.ImpersonateUserResponse\"X\xc2\xcb\x18%0\x018\x01@\xac\x02P\x01j\x05adminx\x01\x1a\x11users.impersonate\x82\xd3\xe4\x93\x02):\x01*\"$/api/v1/admin/users/{id}/impersonateB?Z=github.com/manas360/platform/proto/gen/manas/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_manas_admin_v1_role_proto_rawDescOnce sync.Once

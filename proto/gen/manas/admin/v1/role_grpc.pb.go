@@ -44,7 +44,8 @@ type AdminRoleServiceClient interface {
 	// STEP_UP_REQUIRED.
 	UpdateRole(ctx context.Context, in *UpdateRoleRequest, opts ...grpc.CallOption) (*UpdateRoleResponse, error)
 	// SetUserRoles replaces a person's roles; the person's tokens are stale at
-	// once. Never one's own, and only roles below one's own level for people below
+	// once. Who becomes an administrator needs a second superadmin's approval, if
+	// there is one: 202, with the id of the approval. Never one's own, and only roles below one's own level for people below
 	// it. Fails with NOT_FOUND, INVALID_ARGUMENT for an unknown role,
 	// PERMISSION_DENIED.
 	SetUserRoles(ctx context.Context, in *SetUserRolesRequest, opts ...grpc.CallOption) (*SetUserRolesResponse, error)
@@ -148,7 +149,8 @@ type AdminRoleServiceServer interface {
 	// STEP_UP_REQUIRED.
 	UpdateRole(context.Context, *UpdateRoleRequest) (*UpdateRoleResponse, error)
 	// SetUserRoles replaces a person's roles; the person's tokens are stale at
-	// once. Never one's own, and only roles below one's own level for people below
+	// once. Who becomes an administrator needs a second superadmin's approval, if
+	// there is one: 202, with the id of the approval. Never one's own, and only roles below one's own level for people below
 	// it. Fails with NOT_FOUND, INVALID_ARGUMENT for an unknown role,
 	// PERMISSION_DENIED.
 	SetUserRoles(context.Context, *SetUserRolesRequest) (*SetUserRolesResponse, error)

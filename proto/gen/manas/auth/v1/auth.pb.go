@@ -1862,7 +1862,9 @@ func (x *GetAccountRequest) GetUserId() []byte {
 type GetAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
-	Account       *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// How many sessions are live.
+	Sessions      int32 `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1904,6 +1906,13 @@ func (x *GetAccountResponse) GetAccount() *Account {
 	return nil
 }
 
+func (x *GetAccountResponse) GetSessions() int32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
 // ListAccountsRequest searches.
 type ListAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1916,7 +1925,10 @@ type ListAccountsRequest struct {
 	// Only this role.
 	Role string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
 	// Only this state.
-	State         Account_State `protobuf:"varint,5,opt,name=state,proto3,enum=manas.auth.v1.Account_State" json:"state,omitempty"`
+	State Account_State `protobuf:"varint,5,opt,name=state,proto3,enum=manas.auth.v1.Account_State" json:"state,omitempty"`
+	// Order: createdAt or email, with a minus before it for the other way round;
+	// -createdAt, newest first, unless it says.
+	Sort          string `protobuf:"bytes,6,opt,name=sort,proto3" json:"sort,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1984,6 +1996,13 @@ func (x *ListAccountsRequest) GetState() Account_State {
 		return x.State
 	}
 	return Account_STATE_UNSPECIFIED
+}
+
+func (x *ListAccountsRequest) GetSort() string {
+	if x != nil {
+		return x.Sort
+	}
+	return ""
 }
 
 // ListAccountsResponse is one page.
@@ -3149,16 +3168,19 @@ const file_manas_auth_v1_auth_proto_rawDesc = "" +
 	"\x06_emailB\b\n" +
 	"\x06_phone\"5\n" +
 	"\x11GetAccountRequest\x12 \n" +
-	"\auser_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\"F\n" +
+	"\auser_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x06userId\"b\n" +
 	"\x12GetAccountResponse\x120\n" +
-	"\aaccount\x18\x01 \x01(\v2\x16.manas.auth.v1.AccountR\aaccount\"\xe1\x01\n" +
+	"\aaccount\x18\x01 \x01(\v2\x16.manas.auth.v1.AccountR\aaccount\x12\x1a\n" +
+	"\bsessions\x18\x02 \x01(\x05R\bsessions\"\xa4\x02\n" +
 	"\x13ListAccountsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12 \n" +
 	"\x06search\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xfe\x01R\x06search\x12\x1b\n" +
 	"\x04role\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04role\x12<\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1c.manas.auth.v1.Account.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x91\x01\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1c.manas.auth.v1.Account.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12A\n" +
+	"\x04sort\x18\x06 \x01(\tB-\xbaH*r(R\x00R\tcreatedAtR\n" +
+	"-createdAtR\x05emailR\x06-emailR\x04sort\"\x91\x01\n" +
 	"\x14ListAccountsResponse\x122\n" +
 	"\baccounts\x18\x01 \x03(\v2\x16.manas.auth.v1.AccountR\baccounts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +

@@ -850,11 +850,11 @@ const file_manas_auth_v1_role_proto_rawDesc = "" +
 	"\x13RoleInternalService\x12\x8a\x01\n" +
 	"\tListRoles\x12\x1f.manas.auth.v1.ListRolesRequest\x1a .manas.auth.v1.ListRolesResponse\":\xc2\xcb\x186*\agateway*\x04user*\fsubscription*\apayment*\x05audit*\x05admin \x01\x12w\n" +
 	"\n" +
-	"UpdateRole\x12 .manas.auth.v1.UpdateRoleRequest\x1a!.manas.auth.v1.UpdateRoleResponse\"$\xc2\xcb\x18 *\x05admin0\x018\x01@\xd8\x04P\x01x\x01\x1a\froles.manage\x12\x83\x01\n" +
+	"UpdateRole\x12 .manas.auth.v1.UpdateRoleRequest\x1a!.manas.auth.v1.UpdateRoleResponse\"$\xc2\xcb\x18 *\x05admin0\x018\x01@\xac\x02P\x01x\x01\x1a\froles.manage\x12\x83\x01\n" +
 	"\x0fSetAccountRoles\x12%.manas.auth.v1.SetAccountRolesRequest\x1a&.manas.auth.v1.SetAccountRolesResponse\"!\xc2\xcb\x18\x1d*\x05admin0\x018\x01P\x01x\x01\x1a\froles.manage\x12}\n" +
 	"\rUnlockAccount\x12#.manas.auth.v1.UnlockAccountRequest\x1a$.manas.auth.v1.UnlockAccountResponse\"!\xc2\xcb\x18\x1d*\x05admin0\x018\x01P\x01x\x01\x1a\fusers.manage\x12\x95\x01\n" +
 	"\x15RevokeAccountSessions\x12+.manas.auth.v1.RevokeAccountSessionsRequest\x1a,.manas.auth.v1.RevokeAccountSessionsResponse\"!\xc2\xcb\x18\x1d*\x05admin0\x018\x01P\x01x\x01\x1a\fusers.manage\x12\x94\x01\n" +
-	"\x12ImpersonateAccount\x12(.manas.auth.v1.ImpersonateAccountRequest\x1a).manas.auth.v1.ImpersonateAccountResponse\")\xc2\xcb\x18%*\x05admin0\x018\x01@\xd8\x04P\x01x\x01\x1a\x11users.impersonateB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
+	"\x12ImpersonateAccount\x12(.manas.auth.v1.ImpersonateAccountRequest\x1a).manas.auth.v1.ImpersonateAccountResponse\")\xc2\xcb\x18%*\x05admin0\x018\x01@\xac\x02P\x01x\x01\x1a\x11users.impersonateB=Z;github.com/manas360/platform/proto/gen/manas/auth/v1;authv1b\x06proto3"
 
 var (
 	file_manas_auth_v1_role_proto_rawDescOnce sync.Once
