@@ -14,6 +14,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/trail"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
 
@@ -73,7 +74,7 @@ func (e *Edge) refusedAt(method string, q *request, err error) {
 	if !denied[reason] {
 		return
 	}
-	d := denial{route: methodLabel(method) + " " + q.pattern, reason: reason, prefix: addressPrefix(q.client)}
+	d := denial{route: methodLabel(method) + " " + q.pattern, reason: reason, prefix: trail.Network(q.client.String())}
 	if q.caller.SignedIn() { // nobody has signed in with a token that is not genuine
 		d.user = q.caller.UserID
 	}

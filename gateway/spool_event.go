@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -36,7 +34,7 @@ func (d denial) event(eventID uuid.UUID, count int64, requestID string, at time.
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(&auditv1.Event{
 		Action: trail.EdgeDenied.String(), Actor: actor, Outcome: auditv1.Event_DENIED, RequestId: requestID, IpPrefix: d.prefix,
 		Changes: []*auditv1.Event_Change{
-			{Path: "route", After: quoted(d.route)}, {Path: "reason", After: quoted(d.reason)}, {Path: "count", After: strconv.FormatInt(count, 10)},
+			{Path: "route", After: trail.Value(d.route)}, {Path: "reason", After: trail.Value(d.reason)}, {Path: "count", After: strconv.FormatInt(count, 10)},
 		},
 	})
 	if err != nil {
@@ -45,25 +43,4 @@ func (d denial) event(eventID uuid.UUID, count int64, requestID string, at time.
 	return &eventv1.Event{
 		Id: eventID[:], Type: "manas.audit.v1.Event", Key: "edge", Payload: payload, OccurredAt: timestamppb.New(at), RequestId: requestID,
 	}, nil
-}
-
-func quoted(s string) string {
-	b, err := json.Marshal(s)
-	if err != nil { // it cannot fail for a string
-		return `""`
-	}
-	return string(b)
-}
-
-// addressPrefix is as much of an address as may be kept.
-func addressPrefix(a netip.Addr) string {
-	bits := 24
-	if a.Is6() {
-		bits = 48
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -176,13 +175,6 @@ func noSuchLetter() error { return fail.New(fail.NotFound, "there is no such dea
 // is no part of it.
 func fate(action trail.Action, c *token.Caller, d dead, reason string) Event {
 	name := id.Format("evt", d.EventID)
-	before := func(path, value string) *auditv1.Event_Change {
-		text, err := json.Marshal(value)
-		if err != nil { // it cannot fail for a string
-			text = []byte(`""`)
-		}
-		return &auditv1.Event_Change{Path: path, Before: string(text)}
-	}
 	return Event{
 		Key: name, Destinations: []string{"audit"},
 		Payload: &auditv1.Event{
@@ -191,7 +183,9 @@ func fate(action trail.Action, c *token.Caller, d dead, reason string) Event {
 				Type: "admin", Id: id.Format("usr", c.UserID), SessionId: id.Format("ses", c.SessionID), ImpersonatorId: c.ImpersonatorID(),
 			},
 			Targets: []*auditv1.Event_Target{{Type: "dead_letter", Id: name}},
-			Changes: []*auditv1.Event_Change{before("destination", d.Destination), before("type", d.Type), before("refusal", d.Reason)},
+			Changes: []*auditv1.Event_Change{
+				{Path: "destination", Before: trail.Value(d.Destination)}, {Path: "type", Before: trail.Value(d.Type)}, {Path: "refusal", Before: trail.Value(d.Reason)},
+			},
 		},
 	}
 }

@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // parquetGroup is how many rows lie in memory before they are written.
-const parquetGroup = 16 << 10
+const parquetGroup = 8192
 
 // parquetRow is an event as a row: the same fields as in the API.
 type parquetRow struct {
@@ -49,7 +50,7 @@ type parquetEncoder struct {
 
 func newParquetEncoder(w io.Writer) *parquetEncoder {
 	return &parquetEncoder{w: parquet.NewGenericWriter[parquetRow](w,
-		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(parquetGroup), parquet.CreatedBy("manas360 audit", "1", ""))}
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}), parquet.PageBufferSize(64<<10), parquet.MaxRowsPerRowGroup(parquetGroup), parquet.CreatedBy("manas360 audit", "1", ""))}
 }
 
 func (p *parquetEncoder) encode(row found) error {

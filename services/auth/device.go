@@ -11,6 +11,7 @@ import (
 
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 const (
@@ -50,7 +51,7 @@ func (s *Service) deviceOf(account uuid.UUID, c *token.Caller) uuid.UUID {
 		return device
 	}
 	var device uuid.UUID
-	copy(device[:], mac(s.secrets.devices, "by looks", account.String(), c.UserAgent, ipPrefix(c.ClientIP)))
+	copy(device[:], mac(s.secrets.devices, "by looks", account.String(), c.UserAgent, trail.Network(c.ClientIP)))
 	return device
 }
 
@@ -70,7 +71,7 @@ func (s *Service) knownDevice(ctx context.Context, account uuid.UUID, c *token.C
 func (s *Service) noteDevice(ctx context.Context, tx pg.Tx, acc account, c *token.Caller, now time.Time) (uuid.UUID, error) {
 	device := s.deviceOf(acc.ID, c)
 	others, isNew, err := s.seeDevice(ctx, tx, seen{
-		AccountID: acc.ID, ID: device, Label: plain(c.UserAgent, maxLabel), IPPrefix: ipPrefix(c.ClientIP),
+		AccountID: acc.ID, ID: device, Label: plain(c.UserAgent, maxLabel), IPPrefix: trail.Network(c.ClientIP),
 	}, now)
 	if err != nil || !isNew || others == 0 {
 		return device, err

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/manas360/platform/pkg/fail"
+	"github.com/manas360/platform/pkg/trail"
 )
 
 // How many codes go out, identity.md row 37: an SMS costs money, and whoever
@@ -81,7 +82,7 @@ func (s *Service) takeQuota(ctx context.Context, list []quota) error {
 
 // network is the neighbourhood of an address: /24, or /48.
 func network(ip string) string {
-	if p := ipPrefix(ip); p != "" {
+	if p := trail.Network(ip); p != "" {
 		return p
 	}
 	return "unknown"

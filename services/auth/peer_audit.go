@@ -2,8 +2,6 @@ package auth
 
 import (
 	"context"
-	"encoding/json"
-	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -73,7 +71,7 @@ func auditEvent(a act, c *token.Caller, now time.Time) outbox.Event {
 		Outcome:   a.Outcome,
 		RequestId: c.RequestID,
 		Reason:    a.Reason,
-		IpPrefix:  ipPrefix(c.ClientIP),
+		IpPrefix:  trail.Network(c.ClientIP),
 	}
 	key := a.Action.String() // of acts that are nobody's, so that they hold up no one
 	for i, t := range a.Targets {
@@ -83,36 +81,7 @@ func auditEvent(a act, c *token.Caller, now time.Time) outbox.Event {
 		ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: t.Type, Id: t.ID})
 	}
 	for _, ch := range a.Changes {
-		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: ch.Path, Before: quoted(ch.Before), After: quoted(ch.After)})
+		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: ch.Path, Before: trail.Value(ch.Before), After: trail.Value(ch.After)})
 	}
 	return outbox.Event{Key: key, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
-}
-
-// quoted is a value as JSON, "" for none.
-func quoted(v string) string {
-	if v == "" {
-		return ""
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "" // text always encodes
-	}
-	return string(b)
-}
-
-// ipPrefix is all that is kept of an address: /24 or /48.
-func ipPrefix(ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ""
-	}
-	bits := 48
-	if a = a.Unmap().WithZone(""); a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }

@@ -2,7 +2,6 @@ package payment
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"time"
 
@@ -93,15 +92,7 @@ func auditRejected(ctx context.Context, provider string, now time.Time) outbox.E
 
 // text is a change of a string, as JSON.
 func text(path, before, after string) *auditv1.Event_Change {
-	return &auditv1.Event_Change{Path: path, Before: quote(before), After: quote(after)}
-}
-
-func quote(s string) string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return `""` // it cannot fail for a string
-	}
-	return string(b)
+	return &auditv1.Event_Change{Path: path, Before: trail.Value(before), After: trail.Value(after)}
 }
 
 func number(path string, after int64) *auditv1.Event_Change {

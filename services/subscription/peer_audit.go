@@ -2,8 +2,6 @@ package subscription
 
 import (
 	"context"
-	"encoding/json"
-	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,7 +30,7 @@ func actorOf(ctx context.Context) actor {
 		return serviceActor(schema)
 	}
 	return actor{
-		kind: "user", id: id.Format("usr", caller.UserID), session: id.Format("ses", caller.SessionID), network: network(caller.ClientIP),
+		kind: "user", id: id.Format("usr", caller.UserID), session: id.Format("ses", caller.SessionID), network: trail.Network(caller.ClientIP),
 		impersonator: caller.ImpersonatorID(),
 	}
 }
@@ -59,7 +57,7 @@ func audit(ctx context.Context, action trail.Action, by actor, sub subscription,
 		},
 	}
 	for _, c := range changes {
-		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.path, Before: text(c.before), After: text(c.after)})
+		ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.path, Before: trail.Value(c.before), After: trail.Value(c.after)})
 	}
 	return outbox.Event{Key: user, Destinations: []string{"audit"}, Payload: ev, OccurredAt: now}
 }
@@ -122,34 +120,4 @@ func also(e outbox.Event, kind, prefix string, target uuid.UUID) outbox.Event {
 		ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: kind, Id: id.Format(prefix, target)})
 	}
 	return e
-}
-
-// text is the JSON of a changed value.
-func text(v any) string {
-	if v == nil || v == "" {
-		return ""
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
-// network cuts an address to what may be kept of it.
-func network(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	a = a.Unmap()
-	bits := 48
-	if a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }

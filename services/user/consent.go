@@ -56,7 +56,7 @@ func (s *Service) consentTo(ctx context.Context, caller *token.Caller, c consent
 	if err != nil {
 		return consent{}, err
 	}
-	c.ID, c.UserID, c.Source, c.IPPrefix, c.OccurredAt = s.ids.New(), caller.UserID, fromSettings, network(caller.ClientIP), s.now()
+	c.ID, c.UserID, c.Source, c.IPPrefix, c.OccurredAt = s.ids.New(), caller.UserID, fromSettings, trail.Network(caller.ClientIP), s.now()
 	if c.Locale == "" {
 		c.Locale = p.Locale
 	}

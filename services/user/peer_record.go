@@ -2,8 +2,6 @@ package user
 
 import (
 	"context"
-	"encoding/json"
-	"net/netip"
 
 	"github.com/google/uuid"
 
@@ -46,7 +44,7 @@ func (s *Service) record(ctx context.Context, tx pg.Tx, caller *token.Caller, ac
 	for _, a := range acts {
 		ev := &auditv1.Event{
 			Action: a.Action.String(), Actor: actorOf(a, caller), Outcome: auditv1.Event_SUCCESS, Reason: a.Reason,
-			RequestId: caller.RequestID, IpPrefix: network(caller.ClientIP),
+			RequestId: caller.RequestID, IpPrefix: trail.Network(caller.ClientIP),
 		}
 		if a.Denied {
 			ev.Outcome = auditv1.Event_DENIED
@@ -59,7 +57,7 @@ func (s *Service) record(ctx context.Context, tx pg.Tx, caller *token.Caller, ac
 			ev.Targets = append(ev.Targets, &auditv1.Event_Target{Type: t.Type, Id: t.ID})
 		}
 		for _, c := range a.Changes {
-			ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.Path, Before: quoted(c.Before), After: quoted(c.After)})
+			ev.Changes = append(ev.Changes, &auditv1.Event_Change{Path: c.Path, Before: trail.Value(c.Before), After: trail.Value(c.After)})
 		}
 		events = append(events, outbox.Event{Key: key, Destinations: []string{"audit"}, Payload: ev, OccurredAt: s.now()})
 	}
@@ -75,33 +73,4 @@ func actorOf(a act, caller *token.Caller) *auditv1.Event_Actor {
 		out.Type = "admin"
 	}
 	return out
-}
-
-// quoted is a value as JSON, "" for none.
-func quoted(v string) string {
-	if v == "" {
-		return ""
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "" // text always encodes
-	}
-	return string(b)
-}
-
-// network is all that is kept of an address: /24 or /48.
-func network(ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ""
-	}
-	bits := 48
-	if a = a.Unmap().WithZone(""); a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }
