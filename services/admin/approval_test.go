@@ -204,7 +204,7 @@ func TestFourEyes(t *testing.T) {
 	for _, ev := range recorded(t, c.roles.server) {
 		actions = append(actions, ev.GetAction())
 	}
-	if n := len(actions); actions[0] != "admin.approval_requested" || actions[n-2] != "admin.approval_approved" || actions[n-1] != "admin.approval_approved" {
+	if n := len(actions); actions[0] != "admin.approval_requested" || actions[n-2] != "admin.approval_approved" || actions[n-1] != "admin.approval_completed" {
 		t.Errorf("recorded %v", actions)
 	}
 }
