@@ -147,3 +147,31 @@ func TestSystemWithADeadService(t *testing.T) {
 	}
 	up()
 }
+
+// One administrator asks that two people be suspended, another approves: it
+// happens once, to both, and never by the word of one.
+func TestBulkSuspension(t *testing.T) {
+	first, second := join(t), join(t)
+	root, other := fresh(t), withRole(t, "admin")
+	ask := func(who *person, in body) api.Call {
+		return api.Call{Method: "POST", URL: "/admin/users/bulk", Token: who.token, Body: in}
+	}
+	why := "both wrote from one stolen card"
+	root.want(400, "INVALID_ARGUMENT", ask(root, body{"act": "SUSPEND", "userIds": []string{}, "reason": why}))
+	root.want(400, "INVALID_ARGUMENT", ask(root, body{"act": "SUSPEND", "userIds": []string{first.id, first.id}, "reason": why}))
+	root.want(403, "PERMISSION_DENIED", ask(root, body{"act": "SUSPEND", "userIds": []string{first.id, root.id}, "reason": why}))
+	asked := root.want(202, "", ask(root, body{"act": "SUSPEND", "userIds": []string{first.id, second.id}, "reason": why}))
+	decide := func(who *person) api.Call {
+		return api.Call{Method: "POST", URL: "/admin/approvals/" + asked.Str("id") + "/approve", Token: who.token, Body: body{"reason": "I looked at both accounts"}}
+	}
+	root.want(403, "PERMISSION_DENIED", decide(root))
+	first.want(200, "", first.me())
+	done := other.want(200, "", decide(other))
+	if done.Str("state") != "APPROVED" || len(done.List("results")) != 2 {
+		t.Errorf("approved = %s", done.Raw)
+	}
+	other.want(409, "CONFLICT", decide(other))
+	for _, p := range []*person{first, second} {
+		p.until(patience, 401, "TOKEN_REVOKED", p.me())
+	}
+}
