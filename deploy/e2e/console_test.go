@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -68,20 +69,31 @@ func (d *desk) form(action string, fields map[string]string) string {
 	for name, value := range fields {
 		d.run(chromedp.SendKeys(form+` [name="`+name+`"]`, value, chromedp.ByQuery))
 	}
-	d.run(chromedp.Click(form+` button[type="submit"]`, chromedp.ByQuery))
+	d.run(chromedp.Evaluate(`window.left = true`, nil), chromedp.Click(form+` button[type="submit"]`, chromedp.ByQuery))
 	var asked bool
 	var said string
-	const settled = `(() => document.readyState === 'complete' && (document.querySelector('[name=_password]') || document.querySelector('.note[role]')) !== null)()`
-	d.run(chromedp.Poll(settled, nil, chromedp.WithPollingTimeout(patience)), chromedp.Evaluate(`document.querySelector('[name=_password]') !== null`, &asked))
+	d.settles(`document.querySelector('[name=_password]') !== null || document.querySelector('.note[role]') !== null`)
+	d.run(chromedp.Evaluate(`document.querySelector('[name=_password]') !== null`, &asked))
 	if asked {
 		d.run(
-			chromedp.SendKeys("[name=_password]", d.who.password, chromedp.ByQuery),
+			chromedp.SendKeys("[name=_password]", d.who.password, chromedp.ByQuery), chromedp.Evaluate(`window.left = true`, nil),
 			chromedp.Click("main form button.main", chromedp.ByQuery),
-			chromedp.Poll(`document.querySelector('[name=_password]') === null && document.querySelector('.note[role]') !== null`, nil, chromedp.WithPollingTimeout(patience)),
 		)
+		d.settles(`document.querySelector('[name=_password]') === null && document.querySelector('.note[role]') !== null`)
 	}
 	d.run(chromedp.Text(".note[role]", &said, chromedp.ByQuery))
 	return said
+}
+
+// settles waits until the next page is there and holds what is looked for. A
+// question that a change of pages cuts off is asked again.
+func (d *desk) settles(what string) {
+	d.t.Helper()
+	eventually(d.t, patience, what, func() (bool, string) {
+		var there bool
+		err := chromedp.Run(d.ctx, chromedp.Evaluate(`document.readyState === 'complete' && window.left !== true && (`+what+`)`, &there))
+		return err == nil && there, fmt.Sprint(err)
+	})
 }
 
 func (d *desk) says(want string) {
