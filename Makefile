@@ -7,13 +7,14 @@ MODS    = $(shell go list -m -f '{{.Dir}}')
 BUF_VERSION  := 1.75.0
 LINT_VERSION := v2.15.0
 GREMLINS_VERSION := v0.6.0
+TEMPL_VERSION := v0.3.977
 
 # One set of flags for every build: a second set would compile the world twice.
 export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check console console-check shots islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +71,17 @@ proto-check: need-go $(BIN)/buf ## Fail if generated code is stale or a contract
 	@buf lint
 	@! git cat-file -e '$(BASE):proto/manas' 2>/dev/null || buf breaking --against '.git#ref=$(BASE)'
 
+console: need-go $(BIN)/templ ## Generate the console's Go code from its templates
+	@cd gateway/console && templ generate -log-level warn
+
+console-check: need-go $(BIN)/templ ## Fail if the console's generated code is stale
+	@rm -rf .cache/console && mkdir -p .cache && cp -a gateway/console .cache/console
+	@$(MAKE) --no-print-directory console
+	@diff -rq .cache/console gateway/console || { echo "gateway/console was stale; it is fresh now: commit it with its source" >&2; exit 1; }
+
+shots: dev ## Take a screenshot of every page of the console, both themes, phone and desktop, into .data/shots
+	@MANAS_SHOTS=$(CURDIR)/.data/shots $(BIN)/dev testservers -- go test -count=1 -v -run TestConsoleWalk ./deploy/e2e/
+
 mutate: need-go $(BIN)/gremlins ## Change the money's pure packages and see whether their tests notice (90 % must be)
 	@go run ./deploy/cmd/mutate -gremlins $(BIN)/gremlins $(or $(PACKAGES),pkg/money services/payment/factstate services/payment/ledger services/payment/signature services/subscription/grant services/subscription/gst services/subscription/lifecycle services/subscription/period services/subscription/proration)
 
@@ -104,6 +116,9 @@ $(BIN)/buf: | need-go
 $(BIN)/golangci-lint: | need-go
 	@echo "building golangci-lint $(LINT_VERSION), some minutes the first time…" >&2
 	@GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+$(BIN)/templ: | need-go
+	@GOBIN=$(BIN) go install github.com/a-h/templ/cmd/templ@$(TEMPL_VERSION)
 
 $(BIN)/gremlins: | need-go
 	@echo "building gremlins $(GREMLINS_VERSION)…" >&2

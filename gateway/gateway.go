@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
 
+	"github.com/manas360/platform/gateway/console"
 	"github.com/manas360/platform/pkg/boot"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/rdb"
@@ -201,10 +203,29 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	}
 	// Outermost first: id, trace, log and recovery; fixed headers; CORS; the rest.
 	e.handler = http.HandlerFunc(e.dispatch)
-	for _, layer := range slices.Backward([]func(http.Handler) http.Handler{e.observe, e.secure, e.corsLayer}) {
+	pages, err := console.New(console.Options{API: e, Now: d.Now, Rand: e.random(), Secure: e.production})
+	if err != nil {
+		return nil, fmt.Errorf("make the console: %w", err)
+	}
+	for _, layer := range slices.Backward([]func(http.Handler) http.Handler{e.observe, e.secure, consoleLayer(pages), e.corsLayer}) {
 		e.handler = layer(e.handler)
 	}
 	return e, nil
+}
+
+// consoleLayer serves the administrators' pages. They call the API as any
+// client does, so limits and rules are met there, by each call of a page.
+func consoleLayer(pages http.Handler) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.URL.Path+"/", console.Root) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			requestOf(r.Context()).pattern = console.Root
+			pages.ServeHTTP(w, r)
+		})
+	}
 }
 
 // ServeHTTP serves one request.

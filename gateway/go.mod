@@ -3,6 +3,7 @@ module github.com/manas360/platform/gateway
 go 1.26.0
 
 require (
+	github.com/a-h/templ v0.3.977
 	github.com/google/uuid v1.6.0
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
 	github.com/lestrrat-go/jwx/v2 v2.1.7

@@ -188,7 +188,8 @@ func withRole(t *testing.T, role string) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.want(200, "", api.Call{Method: "POST", URL: "/auth/mfa/totp/confirm", Token: p.token, Body: body{"code": code}})
+	confirmed := p.want(200, "", api.Call{Method: "POST", URL: "/auth/mfa/totp/confirm", Token: p.token, Body: body{"code": code}})
+	p.recovery, _ = confirmed.Dig("recoveryCodes").([]any)
 	_, err = database(t).Exec(t.Context(), `INSERT INTO auth.account_role (account_id, role, granted_at)
         SELECT id, $2, now() FROM auth.account WHERE email = $1`, p.email, role)
 	if err != nil {

@@ -110,6 +110,7 @@ type person struct {
 
 	email, password    string
 	id, token, refresh string
+	recovery           []any // codes that stand for the second factor, of staff
 }
 
 func unique() string {

@@ -176,11 +176,12 @@ func (s *Stack) banner(began time.Time) {
 ready in %.1f s
   API        %s/api/v1
   docs       %s/docs
+  console    %s/console/
   sandbox    http://%s  (PUT /control, GET /bank/statement)
   accounts   %s
   messages   %s
   logs       %s
-`, s.Now().Sub(began).Seconds(), s.url(), s.url(), local(s.SandboxPort), s.short("credentials.json"), s.short("messages"), s.short("logs"))
+`, s.Now().Sub(began).Seconds(), s.url(), s.url(), s.url(), local(s.SandboxPort), s.short("credentials.json"), s.short("messages"), s.short("logs"))
 }
 
 // short is a path as a person in the repository would type it.
