@@ -90,6 +90,12 @@ func registrations() []registration {
 			},
 		},
 		{
+			"audit", service(auditv1.File_manas_audit_v1_admin_export_proto, "AdminExportService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return auditv1.RegisterAdminExportServiceHandlerClient(ctx, m, auditv1.NewAdminExportServiceClient(cc))
+			},
+		},
+		{
 			"audit", service(auditv1.File_manas_audit_v1_proof_proto, "ProofService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return auditv1.RegisterProofServiceHandlerClient(ctx, m, auditv1.NewProofServiceClient(cc))

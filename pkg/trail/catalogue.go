@@ -44,6 +44,8 @@ var (
 	AdminApprovalsListed = Action{"admin.approvals_listed"}
 	// AdminCouponsListed: An operator looked at coupons.
 	AdminCouponsListed = Action{"admin.coupons_listed"}
+	// AdminExportsListed: An operator looked at who took what out of the audit log.
+	AdminExportsListed = Action{"admin.exports_listed"}
 	// AdminFindingsListed: An operator looked at what the sweep of the money found.
 	AdminFindingsListed = Action{"admin.findings_listed"}
 	// AdminGrantsListed: An operator looked at what somebody was granted.
@@ -383,6 +385,7 @@ var catalogue = map[string]Entry{
 	"admin.approval_requested":         {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
 	"admin.approvals_listed":           {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.coupons_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
+	"admin.exports_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count", "filter.*"}},
 	"admin.findings_listed":            {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.grants_listed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.metrics_read":               {Version: 1, Class: Security, Level: Metadata, Severity: Info, OCSFClass: 6003, Targets: []string{"metrics"}},

@@ -8,6 +8,7 @@ package trail
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -64,6 +65,9 @@ const (
 	Warning  Severity = "warning"
 	Critical Severity = "critical"
 )
+
+// All is the catalogue, in no order.
+func All() iter.Seq2[string, Entry] { return maps.All(catalogue) }
 
 // Lookup finds an action by its name, for who has only that.
 func Lookup(name string) (Entry, bool) {

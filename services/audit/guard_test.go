@@ -36,7 +36,7 @@ func TestGuard(t *testing.T) {
 	for range 5 {
 		e := put(t, in, 3)[0]
 		began := time.Now()
-		r, err := api.GetInclusionProof(t.Context(), proofOf(e))
+		r, err := api.GetInclusionProof(auditor(t), proofOf(e))
 		if err != nil {
 			t.Fatal(err)
 		}

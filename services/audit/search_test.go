@@ -28,14 +28,14 @@ import (
 var auditorID = uuid.MustParse("01980000-0000-7000-8000-000000000001")
 
 // as gives a context in which user calls.
-func as(t *testing.T, user uuid.UUID) context.Context {
-	t.Helper()
-	return token.NewContext(t.Context(), &token.Caller{UserID: user, SessionID: user, RequestID: "req-audit"})
+func as(tb testing.TB, user uuid.UUID) context.Context {
+	tb.Helper()
+	return token.NewContext(tb.Context(), &token.Caller{UserID: user, SessionID: user, RequestID: "req-audit"})
 }
 
-func auditor(t *testing.T) context.Context {
-	t.Helper()
-	return as(t, auditorID)
+func auditor(tb testing.TB) context.Context {
+	tb.Helper()
+	return as(tb, auditorID)
 }
 
 // fill puts many events of some kinds and actors into the log.

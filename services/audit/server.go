@@ -24,6 +24,7 @@ import (
 func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	auditv1.RegisterAuditServiceServer(g, &publicServer{Service: s})
 	auditv1.RegisterExportServiceServer(g, &exportServer{Service: s})
+	auditv1.RegisterAdminExportServiceServer(g, &adminExportServer{Service: s})
 	auditv1.RegisterProofServiceServer(g, &proofServer{Service: s})
 	userv1.RegisterPersonalDataInternalServiceServer(g, &personalServer{Service: s})
 	outbox.Register(g, &inboxServer{Service: s, peer: peer})

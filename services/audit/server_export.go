@@ -229,7 +229,7 @@ func exportName(exportID uuid.UUID) string { return id.Format("exp", exportID) }
 
 func wireExport(x export) *auditv1.Export {
 	out := &auditv1.Export{
-		Id: exportName(x.ID), Format: auditv1.Export_Format(auditv1.Export_Format_value[x.Format]),
+		Id: exportName(x.ID), OwnerId: id.Format("usr", x.OwnerID), Format: auditv1.Export_Format(auditv1.Export_Format_value[x.Format]),
 		State: auditv1.Export_State(auditv1.Export_State_value[x.State]), RowCount: x.Rows, SizeBytes: x.Bytes, ProgressPercent: x.Progress,
 		LogSize: x.LogSize, FirstSeq: x.FirstSeq, LastSeq: x.LastSeq, Sha256: hex.EncodeToString(x.Sum), Checkpoint: x.Checkpoint, Failure: x.Failure,
 		CreatedAt: timestamppb.New(x.CreatedAt),

@@ -4,83 +4,96 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 )
 
 // ocsfVersion of the schema, https://schema.ocsf.io/1.3.0.
 const ocsfVersion = "1.3.0"
 
-// ocsfKind is what OCSF calls an act.
-type ocsfKind struct{ class, activity int }
-
+// Classes of the schema that ask for more than a call does; the catalogue says
+// which class an action is of.
 const (
-	ocsfAccountChange  = 3001
-	ocsfAuthentication = 3002
-	ocsfAPIActivity    = 6003
+	ocsfEntity      = 3004
+	ocsfAPIActivity = 6003
 
 	ocsfOther = 99
 )
 
-// ocsfKinds are the actions that are more than a call, the longest prefix first
-// in effect: see ocsfKindOf. The catalogue may take this table's place.
-var ocsfKinds = map[string]ocsfKind{
-	"session":             {ocsfAuthentication, ocsfOther},
-	"session.opened":      {ocsfAuthentication, 1}, // logon
-	"session.refused":     {ocsfAuthentication, 1},
-	"session.closed":      {ocsfAuthentication, 2}, // logoff
-	"session.ended":       {ocsfAuthentication, 2},
-	"session.revoked":     {ocsfAuthentication, 2},
-	"account":             {ocsfAccountChange, ocsfOther},
-	"account.created":     {ocsfAccountChange, 1},
-	"account.registered":  {ocsfAccountChange, 1},
-	"account.reactivated": {ocsfAccountChange, 2}, // enable
-	"account.suspended":   {ocsfAccountChange, 5}, // disable
-	"account.deleted":     {ocsfAccountChange, 6},
-	"account.erased":      {ocsfAccountChange, 6},
-	"account.locked":      {ocsfAccountChange, 9},
-	"account.unlocked":    {ocsfAccountChange, 12},
-	"user":                {ocsfAccountChange, ocsfOther},
-	"password":            {ocsfAccountChange, ocsfOther},
-	"password.changed":    {ocsfAccountChange, 3},
-	"password.reset":      {ocsfAccountChange, 4},
-	"factor":              {ocsfAccountChange, ocsfOther},
-	"mfa":                 {ocsfAccountChange, ocsfOther},
-	"mfa.enabled":         {ocsfAccountChange, 10},
-	"mfa.disabled":        {ocsfAccountChange, 11},
-	"passkey":             {ocsfAccountChange, ocsfOther},
-	"roles":               {ocsfAccountChange, ocsfOther},
-	"role":                {ocsfAccountChange, ocsfOther},
+// ocsfActivities are what the schema calls actions, where the action's last
+// word does not say it. An action's class is the catalogue's.
+var ocsfActivities = map[string]int{
+	// Account change, 3001.
+	trail.RegistrationOpened.String(): 1, // create
+	trail.AccountReactivated.String(): 2, // enable
+	trail.PasswordChanged.String():    3,
+	trail.PasswordReset.String():      4,
+	trail.AccountSuspended.String():   5, // disable
+	trail.AccountErased.String():      6, // delete
+	trail.MFAEnrolled.String():        10,
+	trail.PasskeyRegistered.String():  10,
+	trail.MFARemoved.String():         11,
+	trail.PasskeyRemoved.String():     11,
+	trail.AccountUnlocked.String():    12,
+	// Authentication, 3002.
+	trail.SessionOpened.String():          1, // logon
+	trail.LoginFailed.String():            1,
+	trail.SessionRevoked.String():         2, // logoff
+	trail.AccountSessionsRevoked.String(): 2,
+	// User access management, 3005.
+	trail.RoleGranted.String():        1, // assign privileges
+	trail.EntitlementGranted.String(): 1,
+	trail.RoleRevoked.String():        2, // revoke privileges
+	trail.EntitlementRevoked.String(): 2,
 }
 
-// ocsfVerbs are the activities of a call, by how its action ends.
+// ocsfVerbs are the activities of a call (6003) and of a thing (3004), which
+// the schema numbers alike, by how an action ends.
 var ocsfVerbs = map[string]int{
-	"created": 1, "added": 1, "opened": 1, "issued": 1,
-	"read": 2, "listed": 2, "search": 2, "export": 2, "viewed": 2,
+	"created": 1, "added": 1, "opened": 1, "issued": 1, "requested": 1, "posted": 1,
+	"read": 2, "listed": 2, "search": 2, "export": 2, "viewed": 2, "downloaded": 2,
 	"changed": 3, "updated": 3, "renamed": 3,
 	"deleted": 4, "removed": 4, "erased": 4, "revoked": 4,
 }
 
-// ocsfKindOf finds the longest part of the action that is known. What is not is
-// a call.
-func ocsfKindOf(action string) ocsfKind {
-	for name := action; ; {
-		if k, ok := ocsfKinds[name]; ok {
-			return k
+// ocsfKind is an action's class and activity. What the catalogue does not know
+// is a call: the log may be older than this program.
+func ocsfKind(action string) (class, activity int) {
+	class = ocsfAPIActivity
+	if e, ok := trail.Lookup(action); ok {
+		class = e.OCSFClass
+	}
+	if n, ok := ocsfActivities[action]; ok {
+		return class, n
+	}
+	if class == ocsfAPIActivity || class == ocsfEntity {
+		verb := action[strings.LastIndexAny(action, "._")+1:] // admin.user_read
+		if n, ok := ocsfVerbs[verb]; ok {
+			return class, n
 		}
-		cut := strings.LastIndexByte(name, '.')
-		if cut < 0 {
-			break
+	}
+	return class, ocsfOther
+}
+
+// ocsfSeverity is the catalogue's, in the schema's numbers; what was refused or
+// failed is at least low.
+func ocsfSeverity(ev *auditv1.Event) int {
+	n := 1 // informational
+	if e, ok := trail.Lookup(ev.GetAction()); ok {
+		switch e.Severity {
+		case trail.Info:
+		case trail.Notice:
+			n = 2
+		case trail.Warning:
+			n = 3
+		case trail.Critical:
+			n = 5
 		}
-		name = name[:cut]
 	}
-	verb := action[strings.LastIndexByte(action, '.')+1:]
-	if cut := strings.LastIndexByte(verb, '_'); ocsfVerbs[verb] == 0 && cut >= 0 {
-		verb = verb[cut+1:] // admin.user_read
+	if ev.GetOutcome() != auditv1.Event_SUCCESS {
+		n = max(n, 2)
 	}
-	if activity := ocsfVerbs[verb]; activity != 0 {
-		return ocsfKind{ocsfAPIActivity, activity}
-	}
-	return ocsfKind{ocsfAPIActivity, ocsfOther}
+	return n
 }
 
 type ocsfUser struct {
@@ -154,14 +167,15 @@ type ocsfUnmapped struct {
 
 // ocsfLine writes an event in the Open Cybersecurity Schema Framework.
 func ocsfLine(to []byte, ev *auditv1.Event) ([]byte, error) {
-	kind, a := ocsfKindOf(ev.GetAction()), ev.GetActor()
+	class, activity := ocsfKind(ev.GetAction())
+	a := ev.GetActor()
 	o := ocsfEvent{
-		ActivityID: kind.activity, CategoryID: kind.class / 1000, ClassID: kind.class, TypeID: kind.class*100 + kind.activity,
-		SeverityID: 1, StatusID: 1, Status: ev.GetOutcome().String(), Time: ev.GetOccurredAt().AsTime().UnixMilli(),
+		ActivityID: activity, CategoryID: class / 1000, ClassID: class, TypeID: class*100 + activity,
+		SeverityID: ocsfSeverity(ev), StatusID: 1, Status: ev.GetOutcome().String(), Time: ev.GetOccurredAt().AsTime().UnixMilli(),
 		Actor: ocsfActor{User: ocsfUser{UID: a.GetId(), Type: a.GetType()}, Invoked: a.GetImpersonatorId()},
 	}
 	if ev.GetOutcome() != auditv1.Event_SUCCESS {
-		o.StatusID, o.SeverityID = 2, 2
+		o.StatusID = 2
 	}
 	m := &o.Metadata
 	m.Version, m.Product.Name, m.Product.Vendor = ocsfVersion, "Manas360 Platform", "Manas360"
@@ -172,15 +186,15 @@ func ocsfLine(to []byte, ev *auditv1.Event) ([]byte, error) {
 	}
 	o.Source.Subnet = ev.GetIpPrefix()
 	for _, t := range ev.GetTargets() {
-		if t.GetType() == "user" && o.User == nil && kind.class/1000 == 3 {
+		if t.GetType() == "user" && o.User == nil && class/1000 == 3 {
 			o.User = &ocsfUser{UID: t.GetId()}
 		}
 		o.Resources = append(o.Resources, ocsfResource{UID: t.GetId(), Type: t.GetType()})
 	}
-	if o.User == nil && kind.class/1000 == 3 { // the class asks for one
+	if o.User == nil && class/1000 == 3 { // the class asks for one
 		o.User = &ocsfUser{UID: a.GetId()}
 	}
-	if kind.class == ocsfAPIActivity {
+	if class == ocsfAPIActivity {
 		o.API = &struct {
 			Operation string `json:"operation"`
 			Service   struct {

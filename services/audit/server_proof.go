@@ -10,6 +10,7 @@ import (
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
+	"github.com/manas360/platform/pkg/trail"
 	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	"github.com/manas360/platform/services/audit/merkle"
 )
@@ -62,6 +63,9 @@ func (s *proofServer) GetInclusionProof(ctx context.Context, r *auditv1.GetInclu
 	}
 	if len(leaf) != merkle.HashSize || tlog.CheckRecord(hashes, c.Size, c.tree().Hash, seq-1, merkle.Hash(leaf)) != nil {
 		return nil, s.broken(ctx, finding{Seq: seq, What: "the stored leaf is not the one in the tree"})
+	}
+	if err := s.recordCaller(ctx, trail.AuditRead, target{Type: "event", ID: r.GetId()}); err != nil {
+		return nil, err
 	}
 	return &auditv1.GetInclusionProofResponse{
 		LeafIndex: seq - 1, TreeSize: c.Size, LeafHash: leaf, Hashes: raw(hashes), Checkpoint: c.text(),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/services/audit/merkle"
@@ -32,6 +33,12 @@ func (s *Service) append(ctx context.Context, batch []entry, finish func(e *entr
 	known, err := s.appendOnce(ctx, batch, finish)
 	if errors.Is(err, errBehind) {
 		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		known, err = s.appendOnce(ctx, batch, finish)
+	}
+	if missesPartition(err) { // audit_admin_ops.md A-15: the month is made, and nothing waits or dies
+		if err := s.ensureMonths(ctx, batch); err != nil {
 			return nil, err
 		}
 		known, err = s.appendOnce(ctx, batch, finish)
@@ -172,6 +179,27 @@ func (s *Service) ensurePartitions(ctx context.Context, day time.Time, months in
 	defer cancel()
 	if _, err := s.db.Pool.Exec(ctx, ensurePartitions, pgx.NamedArgs{"day": day.UTC(), "months": months}); err != nil {
 		return fmt.Errorf("make partitions: %w", err)
+	}
+	return nil
+}
+
+// missesPartition reports whether an event has no home: no partition of its
+// month is there.
+func missesPartition(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && fault.Code == "23514" && fault.ConstraintName == "" // a check; of no constraint that has a name
+}
+
+// ensureMonths makes the partitions of the months that a batch lies in.
+func (s *Service) ensureMonths(ctx context.Context, batch []entry) error {
+	months := map[time.Time]bool{}
+	for _, e := range batch {
+		months[time.Date(e.TS.Year(), e.TS.Month(), 1, 0, 0, 0, 0, time.UTC)] = true
+	}
+	for month := range months {
+		if err := s.ensurePartitions(ctx, month, 1); err != nil {
+			return err
+		}
 	}
 	return nil
 }

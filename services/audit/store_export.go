@@ -119,6 +119,31 @@ func (s *Service) exportsOf(ctx context.Context, owner, before uuid.UUID, limit 
 	return list, nil
 }
 
+const selectAllExports = `
+SELECT ` + exportColumns + `
+  FROM audit.export
+ WHERE id < @before AND (@owner::uuid IS NULL OR owner_id = @owner) AND (@state = '' OR state = @state)
+ ORDER BY id DESC
+ LIMIT @limit`
+
+// everyExport reads everybody's exports that are older than before, newest
+// first; of one owner, and in one state, when those are given.
+func (s *Service) everyExport(ctx context.Context, owner uuid.UUID, state string, before uuid.UUID, limit int) ([]export, error) {
+	args := pgx.NamedArgs{"owner": nil, "state": state, "before": before, "limit": limit}
+	if owner != uuid.Nil {
+		args["owner"] = owner
+	}
+	rows, err := s.db.Pool.Query(ctx, selectAllExports, args)
+	if err != nil {
+		return nil, pg.Err(fmt.Errorf("list all exports: %w", err))
+	}
+	list, err := pgx.CollectRows(rows, scanExport)
+	if err != nil {
+		return nil, pg.Err(fmt.Errorf("read all exports: %w", err))
+	}
+	return list, nil
+}
+
 // A run begins anew: what an earlier one has written goes. The log's size stays
 // what the first run found.
 const claimExport = `

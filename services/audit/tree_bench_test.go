@@ -125,7 +125,7 @@ func BenchmarkProof(b *testing.B) {
 	p := &proofServer{Service: s}
 	i := 0
 	for b.Loop() {
-		if _, err := p.GetInclusionProof(b.Context(), proofOf(events[i%len(events)])); err != nil {
+		if _, err := p.GetInclusionProof(auditor(b), proofOf(events[i%len(events)])); err != nil {
 			b.Fatal(err)
 		}
 		i += 7919

@@ -162,7 +162,7 @@ func TestProofs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, i := range []int{0, 1, 255, 256, 700, len(events) - 1} {
-		r, err := p.GetInclusionProof(t.Context(), &auditv1.GetInclusionProofRequest{Id: eventID(events[i])})
+		r, err := p.GetInclusionProof(auditor(t), &auditv1.GetInclusionProofRequest{Id: eventID(events[i])})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestProofs(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"evt_nonsense", id.Format("evt", uuid.Must(uuid.NewV7()))} {
-		if _, err := p.GetInclusionProof(t.Context(), &auditv1.GetInclusionProofRequest{Id: bad}); !fail.Is(err, fail.NotFound) {
+		if _, err := p.GetInclusionProof(auditor(t), &auditv1.GetInclusionProofRequest{Id: bad}); !fail.Is(err, fail.NotFound) {
 			t.Errorf("%s: %v, want NOT_FOUND", bad, err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestProofWaits(t *testing.T) {
 	s, in := openLog(t)
 	p := &proofServer{Service: s}
 	e := put(t, in, 1)[0]
-	_, err := p.GetInclusionProof(t.Context(), &auditv1.GetInclusionProofRequest{Id: eventID(e)})
+	_, err := p.GetInclusionProof(auditor(t), &auditv1.GetInclusionProofRequest{Id: eventID(e)})
 	if f, ok := fail.As(err); !ok || !fail.Is(err, fail.Unavailable) || f.Retry == 0 {
 		t.Errorf("nothing signs: %v, want UNAVAILABLE with a time to come again", err)
 	}
@@ -227,7 +227,7 @@ func TestProofWaits(t *testing.T) {
 	for range 3 {
 		e := put(t, in, 1)[0]
 		began := time.Now()
-		if _, err := p.GetInclusionProof(t.Context(), &auditv1.GetInclusionProofRequest{Id: eventID(e)}); err != nil {
+		if _, err := p.GetInclusionProof(auditor(t), &auditv1.GetInclusionProofRequest{Id: eventID(e)}); err != nil {
 			t.Errorf("proof of what was recorded just now: %v", err)
 		}
 		if took := time.Since(began); took > coverLimit {

@@ -276,7 +276,7 @@ func TestProofFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &proofServer{Service: s}
-	r, err := p.GetInclusionProof(t.Context(), &auditv1.GetInclusionProofRequest{Id: eventID(events[6])})
+	r, err := p.GetInclusionProof(auditor(t), &auditv1.GetInclusionProofRequest{Id: eventID(events[6])})
 	if err != nil {
 		t.Fatal(err)
 	}
