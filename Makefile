@@ -14,7 +14,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check console console-check shots islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check console console-check shots attack vuln islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ console-check: need-go $(BIN)/templ ## Fail if the console's generated code is s
 	@rm -rf .cache/console && mkdir -p .cache && cp -a gateway/console .cache/console
 	@$(MAKE) --no-print-directory console
 	@diff -rq .cache/console gateway/console || { echo "gateway/console was stale; it is fresh now: commit it with its source" >&2; exit 1; }
+
+attack: dev ## Send every operation what no honest client would, all of it: MANAS_SEED= (some minutes)
+	@MANAS_LONG=1 $(BIN)/dev testservers -- go test -count=1 -timeout 20m -v -run TestNothingBreaksAnOperation ./deploy/e2e/
 
 shots: dev ## Take a screenshot of every page of the console, both themes, phone and desktop, into .data/shots
 	@MANAS_SHOTS=$(CURDIR)/.data/shots $(BIN)/dev testservers -- go test -count=1 -v -run TestConsoleWalk ./deploy/e2e/

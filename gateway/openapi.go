@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -48,8 +49,6 @@ func openAPI(generated []byte) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("the generated document has no definitions")
 	}
-	delete(definitions, "rpcStatus")
-	delete(definitions, "protobufAny")
 	definitions["Problem"] = problemSchema
 	paths, ok := doc["paths"].(object)
 	if !ok {
@@ -70,11 +69,42 @@ func openAPI(generated []byte) ([]byte, error) {
 			}
 		}
 	}
+	prune(definitions, paths)
 	out, err := json.Marshal(doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode the document: %w", err)
 	}
 	return out, nil
+}
+
+// prune drops the definitions that no operation leads to: the generator's own
+// of failures and streams, whose references lead nowhere.
+func prune(definitions, paths object) {
+	used := map[string]bool{"Problem": true}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case object:
+			for key, inner := range v {
+				ref, _ := inner.(string)
+				if name, ok := strings.CutPrefix(ref, "#/definitions/"); key == "$ref" && ok && !used[name] {
+					used[name] = true
+					walk(definitions[name])
+				}
+				walk(inner)
+			}
+		case []object:
+			for _, inner := range v {
+				walk(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				walk(inner)
+			}
+		}
+	}
+	walk(paths)
+	maps.DeleteFunc(definitions, func(name string, _ any) bool { return !used[name] })
 }
 
 // describe completes one operation from the rule of its method.

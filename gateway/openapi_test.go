@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -58,5 +59,28 @@ func TestOpenAPISaysWhatTheEdgeDoes(t *testing.T) {
 	}
 	if !found {
 		t.Error("checkout does not mention Idempotency-Key")
+	}
+}
+
+// Every reference of the document leads somewhere within it.
+func TestReferencesLead(t *testing.T) {
+	raw, err := openAPI(proto.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Definitions map[string]json.RawMessage `json:"definitions"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	refs := regexp.MustCompile(`"\$ref":"#/definitions/([^"]+)"`).FindAllStringSubmatch(string(raw), -1)
+	if len(refs) < 100 {
+		t.Fatalf("%d references", len(refs))
+	}
+	for _, ref := range refs {
+		if doc.Definitions[ref[1]] == nil {
+			t.Errorf("nothing is at %s", ref[1])
+		}
 	}
 }

@@ -71,7 +71,11 @@ func binaries(t *testing.T) string {
 			return dir
 		}
 	}
-	t.Skip("no PostgreSQL binaries to start a server of the test's own")
+	const missing = "no PostgreSQL binaries to start a server of the test's own"
+	if os.Getenv("MANAS_TEST_REQUIRE") != "" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
 	return ""
 }
 

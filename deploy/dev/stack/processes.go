@@ -224,7 +224,7 @@ func (s *Stack) waitReady(ctx context.Context, p *plan) error {
 			return get(ctx, "http://"+local(s.SandboxPort)+"/livez")
 		})
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if cause := context.Cause(ctx); cause != nil { // also of one that died when the edge had answered: nobody else is told
 		return cause
 	}
 	if err != nil {

@@ -58,7 +58,7 @@ func play(name string) int {
 	if a := os.Getenv("OPS_ADDR"); a != "" {
 		addrs = append(addrs, a)
 	}
-	if name == "gatewayd" {
+	if name == "gatewayd" && os.Getenv("LOG_LEVEL") != "broken" { // as the real one, not ready without audit
 		addrs = append(addrs, "127.0.0.1:"+os.Getenv("PORT"))
 	}
 	if name == "sandbox" {
