@@ -8,6 +8,8 @@ BUF_VERSION  := 1.75.0
 LINT_VERSION := v2.15.0
 GREMLINS_VERSION := v0.6.0
 TEMPL_VERSION := v0.3.977
+VULN_VERSION  := v1.9.0
+VULNDB        ?= ../shared/data/vulndb.tgz
 
 # One set of flags for every build: a second set would compile the world twice.
 export GOFLAGS := -trimpath -buildvcs=false
@@ -82,6 +84,12 @@ console-check: need-go $(BIN)/templ ## Fail if the console's generated code is s
 attack: dev ## Send every operation what no honest client would, all of it: MANAS_SEED= (some minutes)
 	@MANAS_LONG=1 $(BIN)/dev testservers -- go test -count=1 -timeout 20m -v -run TestNothingBreaksAnOperation ./deploy/e2e/
 
+vuln: need-go $(BIN)/govulncheck ## Look for known vulnerabilities in every program; VULNDB= is the database, an archive
+	@rm -rf .cache/vuln && mkdir -p .cache/vuln/bin
+	@if [ ! -f "$(VULNDB)" ]; then echo "SKIPPED: no database of vulnerabilities at $(VULNDB); say VULNDB=archive.tgz" >&2; exit 0; fi; \
+		tar xzf "$(VULNDB)" -C .cache/vuln && go build -o .cache/vuln/bin/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' $(MODS:%=%/...) | grep -E '/(services|gateway)/.*/cmd/') \
+		&& for program in .cache/vuln/bin/*; do echo "$${program##*/}"; govulncheck -db "file://$(CURDIR)/.cache/vuln/db" -mode binary "$$program" || exit 1; done
+
 shots: dev ## Take a screenshot of every page of the console, both themes, phone and desktop, into .data/shots
 	@MANAS_SHOTS=$(CURDIR)/.data/shots $(BIN)/dev testservers -- go test -count=1 -v -run TestConsoleWalk ./deploy/e2e/
 
@@ -122,6 +130,9 @@ $(BIN)/golangci-lint: | need-go
 
 $(BIN)/templ: | need-go
 	@GOBIN=$(BIN) go install github.com/a-h/templ/cmd/templ@$(TEMPL_VERSION)
+
+$(BIN)/govulncheck: | need-go
+	@GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
 
 $(BIN)/gremlins: | need-go
 	@echo "building gremlins $(GREMLINS_VERSION)…" >&2

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/pquerna/otp/totp"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
@@ -179,10 +180,16 @@ func firstSession(p *person) string {
 // withRole is somebody who holds a role, with a second factor where it must be.
 func withRole(t *testing.T, role string) *person {
 	t.Helper()
-	p := join(t)
 	if role == "user" {
-		return p
+		return join(t)
 	}
+	return staff(t, database(t), role)
+}
+
+// staff is somebody new with a second factor and a role.
+func staff(t *testing.T, db *pgx.Conn, role string) *person {
+	t.Helper()
+	p := join(t)
 	e := p.want(201, "", api.Call{Method: "POST", URL: "/auth/mfa/totp", Token: p.token})
 	code, err := totp.GenerateCode(e.Str("secret"), time.Now())
 	if err != nil {
@@ -190,7 +197,7 @@ func withRole(t *testing.T, role string) *person {
 	}
 	confirmed := p.want(200, "", api.Call{Method: "POST", URL: "/auth/mfa/totp/confirm", Token: p.token, Body: body{"code": code}})
 	p.recovery, _ = confirmed.Dig("recoveryCodes").([]any)
-	_, err = database(t).Exec(t.Context(), `INSERT INTO auth.account_role (account_id, role, granted_at)
+	_, err = db.Exec(t.Context(), `INSERT INTO auth.account_role (account_id, role, granted_at)
         SELECT id, $2, now() FROM auth.account WHERE email = $1`, p.email, role)
 	if err != nil {
 		t.Fatal(err)
