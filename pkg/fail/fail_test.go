@@ -109,3 +109,14 @@ func TestFromErrorOfStrangers(t *testing.T) {
 		t.Errorf("FromError(nil): got %v", got)
 	}
 }
+
+// A call that was repeated in vain fails with the peer's words alone.
+func TestRepeatedInVain(t *testing.T) {
+	told := fail.New(fail.Unavailable, "the numbers are being counted").RetryAfter(time.Second)
+	flat := fail.ToStatus(told).Proto()
+	flat.Message = "max retries exhausted: failed after 3 attempts: rpc error: code = Unavailable desc = " + flat.GetMessage()
+	f, ok := fail.As(fail.FromError(status.FromProto(flat).Err()))
+	if !ok || f.Kind != fail.Unavailable || f.Msg != "the numbers are being counted" || f.Retry != time.Second {
+		t.Errorf("%+v", f)
+	}
+}

@@ -3,6 +3,7 @@ package fail
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -88,7 +89,7 @@ func FromError(err error) error {
 	if !ok || s.Code() == codes.OK {
 		return err
 	}
-	e := &Error{Msg: s.Message()}
+	e := &Error{Msg: said(s.Message())}
 	for _, d := range s.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
@@ -144,4 +145,16 @@ func foreignText(k Kind) string {
 		return internalText
 	}
 	return k.Title
+}
+
+// said is what the peer said. A client that gave up repeating a call puts its
+// own words, and grpc's, before the peer's.
+func said(msg string) string {
+	if !strings.Contains(msg, "rpc error: code = ") {
+		return msg
+	}
+	if i := strings.LastIndex(msg, " desc = "); i >= 0 {
+		return msg[i+len(" desc = "):]
+	}
+	return msg
 }
