@@ -16,7 +16,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-audit lint mutate proto proto-check console console-check shots attack vuln islands tidy tools ci need-go dev
+.PHONY: help up down reset tour test race e2e chaos chaos-money bench bench-go bench-audit lint mutate proto proto-check console console-check shots attack vuln islands tidy tools ci need-go dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,11 @@ chaos-money: need-go ## 10,000 payments while everything is killed: PAYMENTS= RE
 	@exec $(BIN)/chaosmoney $(if $(PAYMENTS),-payments $(PAYMENTS)) $(if $(REFUNDS),-refunds $(REFUNDS)) \
 		$(if $(KILLS),-kills $(KILLS)) $(if $(SEED),-seed $(SEED)) $(if $(OUT),-out $(OUT))
 
-bench: dev ## Run every benchmark (BENCHTIME=1x to see only that they live)
+bench: need-go ## Measure the suite under load beside yardsticks of the same run; BENCH=short takes two minutes; report and plot in .data/bench
+	@go build -C deploy -o $(BIN)/bench ./cmd/bench
+	@exec $(BIN)/bench $(if $(filter short,$(BENCH)),-short)
+
+bench-go: dev ## Run every benchmark of the packages (BENCHTIME=1x to see only that they live)
 	@$(BIN)/dev testservers -- go test -run '^$$' -bench . -benchtime $(or $(BENCHTIME),1s) -p 1 work
 
 bench-audit: need-go ## Measure the audit log on a durable PostgreSQL of its own; MANAS_LONG=1 for ten million events; report in deploy/bench

@@ -31,8 +31,6 @@ import (
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
 	"github.com/manas360/platform/pkg/token"
-	"github.com/manas360/platform/pkg/trail"
-	auditv1 "github.com/manas360/platform/proto/gen/manas/audit/v1"
 	eventv1 "github.com/manas360/platform/proto/gen/manas/event/v1"
 )
 
@@ -89,41 +87,16 @@ SELECT $1, d, $2, $3, $4, $5, $6, $7, $8
 // The order within a key is that of the calls. Lock the aggregate's row before,
 // as a change of it does anyway, and it is the order of the commits too.
 func (o *Outbox) Append(ctx context.Context, tx pgx.Tx, evs ...Event) error {
-	var (
-		batch       = &pgx.Batch{}
-		now         = o.now()
-		request, tp = requestID(ctx), traceparent(ctx)
-	)
+	batch := &pgx.Batch{}
 	for _, ev := range evs {
 		if ev.Payload == nil || len(ev.Destinations) == 0 {
 			return fmt.Errorf("event %T for %q: it needs a payload and a destination", ev.Payload, ev.Destinations)
 		}
-		if act, ok := ev.Payload.(*auditv1.Event); ok {
-			if err := trail.Check(act); err != nil {
-				return err
-			}
-			trail.Redact(act)
-		}
-		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(ev.Payload)
+		r, err := o.Row(ctx, ev)
 		if err != nil {
-			return fmt.Errorf("encode %T: %w", ev.Payload, err)
+			return err
 		}
-		if len(payload) > maxPayload {
-			return fmt.Errorf("event %T of %d bytes, at most %d", ev.Payload, len(payload), maxPayload)
-		}
-		if len(ev.Type) > maxName || len(ev.Key) > maxName {
-			return fmt.Errorf("event %T: a type of %d bytes and a key of %d, at most %d", ev.Payload, len(ev.Type), len(ev.Key), maxName)
-		}
-		if ev.ID == uuid.Nil {
-			ev.ID = o.ids.New()
-		}
-		if ev.Type == "" {
-			ev.Type = string(ev.Payload.ProtoReflect().Descriptor().FullName())
-		}
-		if ev.OccurredAt.IsZero() {
-			ev.OccurredAt = now
-		}
-		batch.Queue(o.insert, ev.ID, ev.Type, ev.Key, payload, request, tp, ev.OccurredAt, now, ev.Destinations)
+		batch.Queue(o.insert, r.ID, r.Type, r.Key, r.Payload, r.RequestID, r.Traceparent, r.OccurredAt, r.Due, ev.Destinations)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return pg.Err(fmt.Errorf("write events: %w", err))

@@ -46,8 +46,8 @@ func (m *refreshMachine) open(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sid, _, _, _ := parseRefresh(g.Refresh)
-	m.sessions = append(m.sessions, &walked{id: sid, tokens: []string{g.Refresh}, opened: m.b.now(), turned: m.b.now()})
+	held, _ := parseRefresh(g.Refresh)
+	m.sessions = append(m.sessions, &walked{id: held.Session, tokens: []string{g.Refresh}, opened: m.b.now(), turned: m.b.now()})
 }
 
 func (m *refreshMachine) pick(t *rapid.T) *walked {

@@ -3,12 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/hmac"
-	"encoding/base64"
-	"encoding/binary"
-	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
@@ -21,10 +16,8 @@ import (
 const clientID = "manas360"
 
 const (
-	refreshPrefix = "rt_"
-	macBytes      = 32
-	saltBytes     = 32
-	refreshGrace  = 10 * time.Second // two tabs, or a lost answer
+	saltBytes    = 32
+	refreshGrace = 10 * time.Second // two tabs, or a lost answer
 
 	longestSession = 30 * 24 * time.Hour
 	adminSession   = 12 * time.Hour
@@ -84,7 +77,7 @@ func earlier(a, b time.Time) time.Time {
 // grant mints the tokens of a session as it is now.
 func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 	g := grant{
-		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshToken(x),
+		AccessTTL: s.c.AccessTTL.Std(), Refresh: s.refreshText(x),
 		RefreshTTL: x.IdleUntil.Sub(now).Round(time.Second), // minting takes a moment; the client is told the whole life
 		Account:    acc, InForce: acc.inForce(x.AMR),
 	}
@@ -104,71 +97,77 @@ func (s *Service) grant(x session, acc account, now time.Time) (grant, error) {
 // refresh rotates the token of a session. Fails with INVALID_REFRESH_TOKEN, or
 // with REFRESH_REUSED after ending the session.
 func (s *Service) refresh(ctx context.Context, raw string, c *token.Caller) (grant, error) {
-	sid, counter, tag, ok := parseRefresh(raw)
+	t, ok := parseRefresh(raw)
+	if !ok {
+		var err error
+		if t, ok, err = s.earlier(ctx, raw); err != nil {
+			return grant{}, err
+		}
+	}
 	if !ok {
 		return grant{}, badRefresh()
 	}
-	x, found, err := s.session(ctx, s.db.Pool, sid)
+	now := s.now()
+	what, err := s.outbox.Row(ctx, auditEvent(act{
+		Action: trail.SessionRefreshed, Actor: userActor(t.Account, t.Session), Targets: []target{userTarget(t.Account), sessionTarget(t.Session)}, Outcome: success,
+	}, c, now))
+	if err != nil {
+		return grant{}, err
+	}
+	r, rotated, err := s.rotate(ctx, t, s.refreshKey(t), what, now)
+	if err != nil {
+		return grant{}, err
+	}
+	if !rotated {
+		return s.repeat(ctx, t, c, now)
+	}
+	if err := s.cameBack(ctx, session{LastSeenAt: r.SeenBefore}, session{AccountID: t.Account, LastSeenAt: now}); err != nil {
+		return grant{}, err
+	}
+	return s.grant(session{
+		ID: t.Session, AccountID: t.Account, Salt: r.Salt, Counter: t.Counter + 1, AMR: r.AMR, AuthTime: r.AuthTime, IdleUntil: r.IdleUntil,
+	}, r.account, now)
+}
+
+// repeat answers a token that could not be rotated: forged, ended, or not the
+// current one.
+func (s *Service) repeat(ctx context.Context, t refreshToken, c *token.Caller, now time.Time) (grant, error) {
+	x, found, err := s.session(ctx, s.db.Pool, t.Session)
 	if err != nil {
 		return grant{}, err
 	}
 	// A forged or damaged token touches nothing: else anyone could end
 	// sessions by guessing.
-	if !found || !hmac.Equal(tag, s.refreshMAC(x.Salt, sid, counter)) {
+	if !found || x.AccountID != t.Account || !hmac.Equal(t.Tag[:], refreshTag(x.Salt, s.refreshKey(t))) {
 		return grant{}, badRefresh()
 	}
-	now := s.now()
-	var (
-		next    session
-		rotated bool
-	)
-	err = s.db.InTx(ctx, func(ctx context.Context, tx pg.Tx) error {
-		next, rotated, err = s.rotate(ctx, tx, sid, counter, now)
-		if err != nil || !rotated {
-			return err
-		}
-		return s.record(ctx, tx, c, now, act{
-			Action: trail.SessionRefreshed, Actor: userActor(next.AccountID, sid), Targets: []target{userTarget(next.AccountID), sessionTarget(sid)}, Outcome: success,
-		})
-	})
-	if err != nil {
+	if err := s.explain(ctx, x, t.Counter, c, now); err != nil {
 		return grant{}, err
 	}
-	if !rotated {
-		if next, err = s.explain(ctx, sid, counter, c, now); err != nil {
-			return grant{}, err
-		}
-	}
-	acc, found, err := s.account(ctx, s.db.Pool, next.AccountID)
+	acc, found, err := s.account(ctx, s.db.Pool, x.AccountID)
 	if err != nil {
 		return grant{}, err
 	}
 	if !found || acc.State != stateActive {
 		return grant{}, badRefresh()
 	}
-	if err := s.cameBack(ctx, x, next); err != nil {
-		return grant{}, err
-	}
-	return s.grant(next, acc, now)
+	return s.grant(x, acc, now)
 }
 
 func badRefresh() error {
 	return fail.New(fail.InvalidRefreshToken, "the session has ended, sign in again")
 }
 
-// explain decides about a genuine token that is not the current one: its
+// explain decides about a genuine token that is not the current one: nil for its
 // successor again within the grace, the end of the session after it.
-func (s *Service) explain(ctx context.Context, sid uuid.UUID, counter int64, c *token.Caller, now time.Time) (session, error) {
-	x, found, err := s.session(ctx, s.db.Pool, sid)
+func (s *Service) explain(ctx context.Context, x session, counter int64, c *token.Caller, now time.Time) error {
 	switch {
-	case err != nil:
-		return session{}, err
-	case !found || !x.live(now) || counter >= x.Counter:
-		return session{}, badRefresh()
+	case !x.live(now) || counter >= x.Counter:
+		return badRefresh()
 	case counter == x.Counter-1 && now.Sub(x.RotatedAt) <= refreshGrace:
-		return x, nil
+		return nil
 	}
-	return session{}, s.reused(ctx, x, c, now)
+	return s.reused(ctx, x, c, now)
 }
 
 // reused ends a session whose old token came back: it was copied.
@@ -200,37 +199,4 @@ func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now ti
 	s.publish(ctx, news...)
 	s.outbox.Wake()
 	return fail.New(fail.RefreshReused, "this session was ended because its token was used twice")
-}
-
-// refreshToken is a function of the session alone, so that a repeated request
-// within the grace gets the very same successor.
-func (s *Service) refreshToken(x session) string {
-	b := make([]byte, 0, 16+8+macBytes)
-	b = append(b, x.ID[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(x.Counter)) //nolint:gosec // counts from one
-	b = append(b, s.refreshMAC(x.Salt, x.ID, x.Counter)...)
-	return refreshPrefix + base64.RawURLEncoding.EncodeToString(b)
-}
-
-func (s *Service) refreshMAC(salt []byte, sid uuid.UUID, counter int64) []byte {
-	key := derive(s.secrets.refresh, salt, "session")
-	return mac(key, sid.String(), string(binary.BigEndian.AppendUint64(nil, uint64(counter)))) //nolint:gosec // counts from one
-}
-
-// parseRefresh reads a token that has one spelling only.
-func parseRefresh(raw string) (sid uuid.UUID, counter int64, tag []byte, ok bool) {
-	text, ok := strings.CutPrefix(raw, refreshPrefix)
-	if !ok {
-		return sid, 0, nil, false
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(b) != 16+8+macBytes || base64.RawURLEncoding.EncodeToString(b) != text {
-		return sid, 0, nil, false
-	}
-	copy(sid[:], b)
-	n := binary.BigEndian.Uint64(b[16:])
-	if n == 0 || n > 1<<62 {
-		return sid, 0, nil, false
-	}
-	return sid, int64(n), b[24:], true
 }

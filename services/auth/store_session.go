@@ -60,19 +60,6 @@ func (s *Service) session(ctx context.Context, q pg.Querier, id uuid.UUID) (sess
 	return one[session](ctx, q, "read a session", selectSession, args{"id": id})
 }
 
-// Compare and set: of any number of callers with one token, one moves the
-// counter.
-const rotateSession = `
-UPDATE auth.session
-   SET counter = counter + 1, rotated_at = @now, last_seen_at = @now,
-       idle_until = least(expires_at, @now::timestamptz + make_interval(secs => idle_seconds))
- WHERE id = @id AND counter = @counter AND revoked_at IS NULL AND idle_until > @now AND expires_at > @now
-RETURNING ` + sessionColumns
-
-func (s *Service) rotate(ctx context.Context, q pg.Querier, id uuid.UUID, counter int64, now time.Time) (session, bool, error) {
-	return one[session](ctx, q, "rotate a session", rotateSession, args{"id": id, "counter": counter, "now": now})
-}
-
 const liveSessions = `
   FROM auth.session
  WHERE account_id = @account_id AND revoked_at IS NULL AND idle_until > @now AND expires_at > @now`

@@ -85,10 +85,13 @@ func (s *publicServer) GetCurrentSubscription(ctx context.Context, _ *subscripti
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.current(ctx, caller.UserID); err != nil { // makes Free if its event is late
-		return nil, err
-	}
 	sub, err := s.live(ctx, s.db.Pool, caller.UserID)
+	if errors.Is(err, errNone) || err == nil && !sub.settled(s.now()) {
+		if _, err := s.current(ctx, caller.UserID); err != nil { // makes Free if its event is late
+			return nil, err
+		}
+		sub, err = s.live(ctx, s.db.Pool, caller.UserID)
+	}
 	if errors.Is(err, errNone) || (err == nil && sub.ended(s.now())) {
 		return nil, fail.New(fail.NotFound, "there is no live subscription")
 	}

@@ -99,6 +99,13 @@ func (s subscription) shown(now time.Time) subscription {
 	return s.with(after)
 }
 
+// settled reports whether time has nothing to change in it: what the row says is
+// so, and no other set of entitlements is waiting to be written.
+func (s subscription) settled(now time.Time) bool {
+	at := s.at(now)
+	return (s.DueAt == nil || at.Before(*s.DueAt)) && (s.CurrentPeriodEnd == nil || at.Before(*s.CurrentPeriodEnd))
+}
+
 // paid reports whether it is more than Free.
 func (s subscription) paid() bool { return s.PlanCode != freePlan }
 
