@@ -39,7 +39,9 @@ func (s *Service) refreshText(x session) string {
 }
 
 // refreshKey is the server's half of a token's tag.
-func (s *Service) refreshKey(t refreshToken) []byte { return mac(s.secrets.refresh, "session", string(t.head())) }
+func (s *Service) refreshKey(t refreshToken) []byte {
+	return mac(s.secrets.refresh, "session", string(t.head()))
+}
 
 // refreshTag joins the server's half and the session's salt: neither a stolen
 // database nor a stolen secret makes a token. Both are of one length, and

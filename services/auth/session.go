@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"time"
 
-
 	"github.com/manas360/platform/pkg/fail"
 	"github.com/manas360/platform/pkg/id"
 	"github.com/manas360/platform/pkg/pg"
@@ -195,4 +194,3 @@ func (s *Service) reused(ctx context.Context, x session, c *token.Caller, now ti
 	s.outbox.Wake()
 	return fail.New(fail.RefreshReused, "this session was ended because its token was used twice")
 }
-
