@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -119,7 +120,7 @@ func (r *Report) Write(w io.Writer) error {
 	for _, n := range names(r.RSS) {
 		started := ""
 		if d, ok := r.Start[n]; ok {
-			started = fmt.Sprint(d.Milliseconds())
+			started = strconv.FormatInt(d.Milliseconds(), 10)
 		}
 		p("| %s | %d | %s |", n, r.RSS[n]>>20, started)
 	}

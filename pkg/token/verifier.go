@@ -3,7 +3,6 @@ package token
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -111,8 +110,7 @@ func (v *Verifier) Verify(raw string) (*Claims, error) {
 	}
 	s := v.state.Load()
 	now := v.now()
-	sum := sha256.Sum256([]byte(raw))
-	c, hit := s.cache.get(sum)
+	c, hit := s.cache.get(raw)
 	if !hit {
 		var err error
 		if c, err = v.check(s, raw, now); err != nil {
@@ -123,7 +121,7 @@ func (v *Verifier) Verify(raw string) (*Claims, error) {
 		return nil, fail.New(fail.TokenExpired, "token expired")
 	}
 	if !hit {
-		s.cache.put(sum, c)
+		s.cache.put(raw, c)
 	}
 	return c, nil
 }

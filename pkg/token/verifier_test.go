@@ -350,6 +350,20 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// TestKnownTokenIsFree: a token that was seen is looked up, without allocation.
+func TestKnownTokenIsFree(t *testing.T) {
+	c := &clock{at: start}
+	v, key := newVerifier(t, c)
+	raw := sign(t, newClaims(), key)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := v.Verify(raw); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
 func BenchmarkVerifyCached(b *testing.B) {
 	c := &clock{at: start}
 	v, key := newVerifier(b, c)

@@ -28,24 +28,24 @@ type secrets struct {
 
 func newSecrets(access, refresh string) secrets {
 	return secrets{
-		signing:  newAEAD(derive([]byte(access), nil, "manas360 signing key")),
-		totp:     newAEAD(derive([]byte(access), nil, "manas360 totp secret")),
-		mail:     newAEAD(derive([]byte(access), nil, "manas360 message")),
-		passkeys: newAEAD(derive([]byte(access), nil, "manas360 passkey")),
-		codes:    derive([]byte(refresh), nil, "manas360 code"),
-		oneTime:  derive([]byte(refresh), nil, "manas360 one-time code"),
-		handles:  derive([]byte(refresh), nil, "manas360 login handle"),
-		recovery: derive([]byte(refresh), nil, "manas360 recovery code"),
-		throttle: derive([]byte(refresh), nil, "manas360 throttle"),
-		refresh:  derive([]byte(refresh), nil, "manas360 refresh token"),
-		devices:  derive([]byte(refresh), nil, "manas360 device"),
-		apiKeys:  derive([]byte(refresh), nil, "manas360 api key"),
-		flows:    derive([]byte(refresh), nil, "manas360 sign-in at a provider"),
+		signing:  newAEAD(derive([]byte(access), "manas360 signing key")),
+		totp:     newAEAD(derive([]byte(access), "manas360 totp secret")),
+		mail:     newAEAD(derive([]byte(access), "manas360 message")),
+		passkeys: newAEAD(derive([]byte(access), "manas360 passkey")),
+		codes:    derive([]byte(refresh), "manas360 code"),
+		oneTime:  derive([]byte(refresh), "manas360 one-time code"),
+		handles:  derive([]byte(refresh), "manas360 login handle"),
+		recovery: derive([]byte(refresh), "manas360 recovery code"),
+		throttle: derive([]byte(refresh), "manas360 throttle"),
+		refresh:  derive([]byte(refresh), "manas360 refresh token"),
+		devices:  derive([]byte(refresh), "manas360 device"),
+		apiKeys:  derive([]byte(refresh), "manas360 api key"),
+		flows:    derive([]byte(refresh), "manas360 sign-in at a provider"),
 	}
 }
 
-func derive(secret, salt []byte, purpose string) []byte {
-	key, err := hkdf.Key(sha256.New, secret, salt, purpose, keyBytes)
+func derive(secret []byte, purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, secret, nil, purpose, keyBytes)
 	if err != nil {
 		panic("auth: derive key: " + err.Error()) // 32 bytes are always to be had
 	}
