@@ -56,7 +56,7 @@ func TestNothingBreaksAnOperation(t *testing.T) {
 	if os.Getenv("MANAS_LONG") == "1" {
 		share = 1
 	}
-	a := &attack{t: t, doc: served(t), db: database(t), callers: map[string]*person{}, rand: rand.New(rand.NewPCG(seed, 1)), statuses: map[int]int{}, faults: map[string]int{}} //nolint:gosec // repeatable
+	a := &attack{t: t, doc: served(t), db: database(t), callers: map[string]*person{}, rand: rand.New(rand.NewPCG(seed, 1)), statuses: map[int]int{}, faults: map[string]int{}}
 	for _, role := range []string{"user", "superadmin", "nobody"} {
 		a.recast(role)
 	}
@@ -127,7 +127,7 @@ type shot struct {
 }
 
 var hostile = []string{
-	"", " ", "A", strings.Repeat("A", 10_000), "\x00", "a\x00b", "‮evil", "\u202egnp.exe", "🦆🦆🦆", "é\u0301\u0301\u0301", "\ufeff", "\uffff",
+	"", " ", "A", strings.Repeat("A", 10_000), "\x00", "a\x00b", "\u202egnp.exe", "🦆🦆🦆", "é\u0301\u0301\u0301", "\ufeff", "\uffff",
 	"' OR '1'='1", "1; DROP TABLE auth.account; --", "../../../etc/passwd", "<script>alert(1)</script>", "${jndi:ldap://x}", "{{7*7}}", "%00", "%s%s%n",
 	"null", "undefined", "true", "-1", "1e309", "usr_00000000000000000000000001", "usr_", "USR_00000000000000000000000001", "٣", "=1+1", "\r\nX-Evil: 1",
 }

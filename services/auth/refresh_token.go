@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -100,6 +101,9 @@ func (s *Service) earlier(ctx context.Context, raw string) (t refreshToken, ok b
 }
 
 func (s *Service) earlierTag(salt []byte, t refreshToken) []byte {
-	key := derive(s.secrets.refresh, salt, "session")
+	key, err := hkdf.Key(sha256.New, s.secrets.refresh, salt, "session", keyBytes)
+	if err != nil {
+		panic("auth: derive key: " + err.Error()) // 32 bytes are always to be had
+	}
 	return mac(key, t.Session.String(), string(binary.BigEndian.AppendUint64(nil, uint64(t.Counter)))) //nolint:gosec // counts from one
 }
