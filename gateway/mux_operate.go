@@ -29,6 +29,12 @@ func operations() []registration {
 			},
 		},
 		{
+			"admin", service(adminv1.File_manas_admin_v1_dead_letter_proto, "AdminDeadLetterService"),
+			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
+				return adminv1.RegisterAdminDeadLetterServiceHandlerClient(ctx, m, adminv1.NewAdminDeadLetterServiceClient(cc))
+			},
+		},
+		{
 			"admin", service(adminv1.File_manas_admin_v1_system_proto, "AdminSystemService"),
 			func(ctx context.Context, m *runtime.ServeMux, cc grpc.ClientConnInterface) error {
 				return adminv1.RegisterAdminSystemServiceHandlerClient(ctx, m, adminv1.NewAdminSystemServiceClient(cc))

@@ -45,6 +45,8 @@ var silent = map[string]string{
 // elsewhere are the RPCs that need what a black box has not, each with the test
 // that sees its event.
 var elsewhere = map[string]string{
+	"AdminDeadLetterService.DiscardDeadLetter": "admin TestDeadLetters: dead_letter.discarded",
+	"AdminDeadLetterService.RequeueDeadLetter": "admin TestDeadLetters: dead_letter.requeued",
 	"AdminFindingService.AcknowledgeFinding":   "payment TestSweep: payment.finding_acknowledged",
 	"AdminPaymentService.RejectApproval":       "payment TestRefundApproval: payment.refund_rejected",
 	"AdminPayoutService.ApprovePayout":         "payment TestPayout: payout.approved ledger.posted",

@@ -37,6 +37,7 @@ var notes = map[string]string{
 	"subscription-cancel": "The subscription is cancelled.", "export": "The export has begun.", "export-cancelled": "The export is cancelled.",
 	"acknowledge": "The finding is acknowledged.", "retry": "The event is tried again.", "session": "The session is over.",
 	"passkey": "The passkey is registered.", "passkey-deleted": "The passkey is removed.",
+	"letter-requeue": "The event is on its way again.", "letter-discard": "The event is given up.",
 	"therapist-verify": "The therapist is verified.", "therapist-reject": "The application is rejected.", "therapist-suspend": "The therapist is suspended.",
 }
 

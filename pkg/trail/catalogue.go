@@ -44,6 +44,8 @@ var (
 	AdminApprovalsListed = Action{"admin.approvals_listed"}
 	// AdminCouponsListed: An operator looked at coupons.
 	AdminCouponsListed = Action{"admin.coupons_listed"}
+	// AdminDeadLettersListed: An operator looked at events that were refused for good.
+	AdminDeadLettersListed = Action{"admin.dead_letters_listed"}
 	// AdminExportsListed: An operator looked at who took what out of the audit log.
 	AdminExportsListed = Action{"admin.exports_listed"}
 	// AdminFindingsListed: An operator looked at what the sweep of the money found.
@@ -385,6 +387,7 @@ var catalogue = map[string]Entry{
 	"admin.approval_requested":         {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 3004, Targets: []string{"approval"}, Keys: []string{"kind", "payloadHash", "state"}},
 	"admin.approvals_listed":           {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.coupons_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
+	"admin.dead_letters_listed":        {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.exports_listed":             {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count", "filter.*"}},
 	"admin.findings_listed":            {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},
 	"admin.grants_listed":              {Version: 1, Class: Security, Level: Changes, Severity: Info, OCSFClass: 6003, Keys: []string{"count"}},

@@ -39,6 +39,7 @@ func (s *Service) Register(g *grpc.Server, peer func(context.Context) string) {
 	adminv1.RegisterAdminFindingServiceServer(g, &findingServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPlanServiceServer(g, &planServer{server: &server{Service: s}})
 	adminv1.RegisterAdminSubscriptionActServiceServer(g, &subscriptionActServer{server: &server{Service: s}})
+	adminv1.RegisterAdminDeadLetterServiceServer(g, &deadServer{server: &server{Service: s}})
 	adminv1.RegisterAdminPayoutServiceServer(g, &payoutServer{server: &server{Service: s}})
 	s.outbox.RegisterDeadLetters(g, s.db)
 }

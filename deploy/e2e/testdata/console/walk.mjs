@@ -70,7 +70,7 @@ await page.waitForSelector('nav.menu');
 const pages = {
 	overview: '', users: 'users', user: 'users/' + who.userId, therapists: 'therapists', subscriptions: 'subscriptions', payments: 'payments',
 	approvals: 'approvals', plans: 'plans', plan: 'plans/premium', audit: 'audit', event: 'audit/' + who.eventId, exports: 'exports',
-	operations: 'operations', roles: 'roles', account: 'account', 'step-up': 'step-up', 'nobody-found': 'users?search=zzzzzzzz', 'not-found': 'nowhere',
+	operations: 'operations', 'dead-letters': 'dead-letters', roles: 'roles', account: 'account', 'step-up': 'step-up', 'nobody-found': 'users?search=zzzzzzzz', 'not-found': 'nowhere',
 	'bad-day': 'audit?from=never',
 };
 for (const [name, path] of Object.entries(pages)) {
