@@ -175,3 +175,17 @@ func TestBulkSuspension(t *testing.T) {
 		p.until(patience, 401, "TOKEN_REVOKED", p.me())
 	}
 }
+
+// Nothing of the suite was refused for good; asking is recorded.
+func TestNoDeadLetters(t *testing.T) {
+	root := fresh(t)
+	for _, service := range []string{"auth", "user", "subscription", "payment", "admin"} {
+		if a := root.look("/admin/dead-letters?service=" + service); a.Dig("totalSize") != "0" {
+			t.Errorf("%s: %s", service, a.Raw)
+		}
+	}
+	root.want(400, "INVALID_ARGUMENT", api.Call{Method: "GET", URL: "/admin/dead-letters?service=audit", Token: root.token})
+	root.want(404, "NOT_FOUND", api.Call{
+		Method: "POST", URL: "/admin/dead-letters/auth/audit/evt_00000000000000000000000001/requeue", Token: root.token, Body: body{"reason": "it is not there at all"},
+	})
+}

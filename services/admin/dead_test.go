@@ -23,7 +23,7 @@ func TestDeadLetters(t *testing.T) {
 		names = append(names, id.Format("evt", u))
 		_, err := s.db.Pool.Exec(t.Context(), `
 INSERT INTO admin.outbox_dead (seq, event_id, destination, type, key, payload, occurred_at, next_attempt_at, dead_at, attempts, reason)
-SELECT 1, $1, 'audit', 'manas.audit.v1.Event', 'usr_1', '\x00', t, t, t, 8, 'refused' FROM now() AS t`, u)
+SELECT 1, $1, 'audit', 'manas.audit.v1.Event', 'usr_1', '\x00', now(), now() + '1 s', now(), 8, 'refused'`, u)
 		if err != nil {
 			t.Fatal(err)
 		}
