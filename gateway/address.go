@@ -4,16 +4,20 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/manas360/platform/pkg/fail"
 )
 
 // maxHops bounds how far back X-Forwarded-For is read.
 const maxHops = 32
 
-// proxies are the networks whose X-Forwarded-For is believed.
-type proxies []netip.Prefix
+// networks are addresses that something is said of: of proxies, that their
+// X-Forwarded-For is believed; of offices, that administrators sit there.
+type networks []netip.Prefix
 
-func parseProxies(list []string) (proxies, error) {
-	var out proxies
+// parseNetworks reads the value of an environment variable.
+func parseNetworks(variable string, list []string) (networks, error) {
+	var out networks
 	for _, s := range list {
 		s = strings.TrimSpace(s)
 		if s == "" {
@@ -23,7 +27,7 @@ func parseProxies(list []string) (proxies, error) {
 		if err != nil {
 			a, aerr := netip.ParseAddr(s)
 			if aerr != nil {
-				return nil, fmt.Errorf("TRUSTED_PROXIES: %q is neither a network nor an address", s)
+				return nil, fmt.Errorf("%s: %q is neither a network nor an address", variable, s)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -32,7 +36,7 @@ func parseProxies(list []string) (proxies, error) {
 	return out, nil
 }
 
-func (p proxies) trust(a netip.Addr) bool {
+func (p networks) hold(a netip.Addr) bool {
 	for _, n := range p {
 		if n.Contains(a) {
 			return true
@@ -44,9 +48,9 @@ func (p proxies) trust(a netip.Addr) bool {
 // client is the address of whoever spoke first without being a trusted proxy:
 // the peer itself, else the right-most hop of X-Forwarded-For that is not ours.
 // What stands to the left of that hop is the client's own claim.
-func (p proxies) client(remote string, forwarded []string) netip.Addr {
+func (p networks) client(remote string, forwarded []string) netip.Addr {
 	peer := parseHop(remote)
-	if !p.trust(peer) {
+	if !p.hold(peer) {
 		return peer
 	}
 	last := peer
@@ -56,7 +60,7 @@ func (p proxies) client(remote string, forwarded []string) netip.Addr {
 		if !a.IsValid() {
 			return last // whatever a trusted proxy wrote, it was not an address
 		}
-		if !p.trust(a) {
+		if !p.hold(a) {
 			return a
 		}
 		last = a
@@ -85,4 +89,13 @@ func limitKey(a netip.Addr) string {
 		}
 	}
 	return a.String()
+}
+
+// letIn refuses administrators who come from nowhere that they work. A token
+// that was stolen is of no use elsewhere.
+func (e *Edge) letIn(q *request) error {
+	if len(e.offices) == 0 || e.offices.hold(q.client) {
+		return nil
+	}
+	return fail.New(fail.PermissionDenied, "administrators are not let in from this address")
 }

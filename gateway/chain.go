@@ -264,6 +264,8 @@ func (e *Edge) enter(w http.ResponseWriter, r *http.Request, at found, known boo
 	case !right:
 		w.Header().Set("Allow", strings.Join(at.allowed(), ", "))
 		return fail.New(fail.MethodNotAllowed, "this address takes %s", strings.Join(at.allowed(), ", "))
+	case q.route.rule.GetMfa(): // what administrators do
+		return e.letIn(q)
 	default:
 		return nil
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	BindAddr       string   `env:"BIND_ADDR" desc:"public address; empty for all"`
 	AllowedOrigins []string `env:"ALLOWED_ORIGINS" desc:"origins browsers may call from, separated by commas"`
 	TrustedProxies []string `env:"TRUSTED_PROXIES" desc:"networks whose X-Forwarded-For is believed"`
+	AdminNetworks  []string `env:"ADMIN_NETWORKS" desc:"networks that administrators may come from; empty for all"`
 	TokenIssuer    string   `env:"TOKEN_ISSUER" envDefault:"https://auth.manas360.local" desc:"iss of access tokens"`
 	TokenAudience  string   `env:"TOKEN_AUDIENCE" envDefault:"manas360-api" desc:"aud of access tokens"`
 
@@ -70,7 +71,10 @@ func (c Config) Validate() error {
 	if c.TokenIssuer == "" || c.TokenAudience == "" { // else anybody's tokens would do
 		errs = append(errs, errors.New("TOKEN_ISSUER, TOKEN_AUDIENCE: must not be empty"))
 	}
-	if _, err := parseProxies(c.TrustedProxies); err != nil {
+	if _, err := parseNetworks("TRUSTED_PROXIES", c.TrustedProxies); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := parseNetworks("ADMIN_NETWORKS", c.AdminNetworks); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -146,7 +150,8 @@ type Edge struct {
 	ready      func(ctx context.Context) []string
 
 	origins   origins
-	proxies   proxies
+	proxies   networks
+	offices   networks // of administrators; none: they may come from anywhere
 	messages  messages
 	routes    table
 	limiter   *limiter
@@ -174,7 +179,10 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	if e.origins, err = parseOrigins(d.Config.AllowedOrigins, e.production); err != nil {
 		return nil, err
 	}
-	if e.proxies, err = parseProxies(d.Config.TrustedProxies); err != nil {
+	if e.proxies, err = parseNetworks("TRUSTED_PROXIES", d.Config.TrustedProxies); err != nil {
+		return nil, err
+	}
+	if e.offices, err = parseNetworks("ADMIN_NETWORKS", d.Config.AdminNetworks); err != nil {
 		return nil, err
 	}
 	if e.messages, err = parseMessages(); err != nil {
@@ -207,7 +215,7 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the console: %w", err)
 	}
-	for _, layer := range slices.Backward([]func(http.Handler) http.Handler{e.observe, e.secure, consoleLayer(pages), e.corsLayer}) {
+	for _, layer := range slices.Backward([]func(http.Handler) http.Handler{e.observe, e.secure, e.consoleLayer(pages), e.corsLayer}) {
 		e.handler = layer(e.handler)
 	}
 	return e, nil
@@ -215,14 +223,20 @@ func New(ctx context.Context, d Deps) (*Edge, error) {
 
 // consoleLayer serves the administrators' pages. They call the API as any
 // client does, so limits and rules are met there, by each call of a page.
-func consoleLayer(pages http.Handler) func(http.Handler) http.Handler {
+func (e *Edge) consoleLayer(pages http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !strings.HasPrefix(r.URL.Path+"/", console.Root) {
 				next.ServeHTTP(w, r)
 				return
 			}
-			requestOf(r.Context()).pattern = console.Root
+			q := requestOf(r.Context())
+			q.pattern = console.Root
+			if err := e.letIn(q); err != nil {
+				e.refusedAt(r.Method, q, err)
+				e.problem(w, r, err)
+				return
+			}
 			pages.ServeHTTP(w, r)
 		})
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestClientAddress(t *testing.T) {
-	p, err := parseProxies([]string{"10.0.0.0/8", "192.0.2.7", "fd00::/8"})
+	p, err := parseNetworks("TRUSTED_PROXIES", []string{"10.0.0.0/8", "192.0.2.7", "fd00::/8"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestClientAddress(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
 		}
 	}
-	if _, err := parseProxies([]string{"nonsense"}); err == nil {
+	if _, err := parseNetworks("TRUSTED_PROXIES", []string{"nonsense"}); err == nil {
 		t.Error("nonsense accepted")
 	}
 }
@@ -86,7 +86,7 @@ func FuzzForwardedFor(f *testing.F) {
 	for _, s := range []string{"", "1.2.3.4", "1.2.3.4, 5.6.7.8:9", "[::1]:1,::1%eth0", ",,,", "a"} {
 		f.Add(s)
 	}
-	p := proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	p := networks{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Fuzz(func(t *testing.T, s string) {
 		if got := p.client("1.1.1.1:1", []string{s}); got.String() != "1.1.1.1" {
 			t.Errorf("untrusted peer: got %s", got)

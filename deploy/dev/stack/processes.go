@@ -95,7 +95,7 @@ func (s *Stack) settings(name string, p *plan) (map[string]string, error) {
 		env["PORT"] = strconv.Itoa(s.Port)
 		env["ALLOWED_ORIGINS"] = s.origins()
 		env["SPOOL_DIR"] = s.path("spool")
-		s.pass(env, "TRUSTED_PROXIES", "TOKEN_ISSUER", "TOKEN_AUDIENCE")
+		s.pass(env, "TRUSTED_PROXIES", "ADMIN_NETWORKS", "TOKEN_ISSUER", "TOKEN_AUDIENCE")
 		return env, nil
 	}
 	dsn, err := roleURL(p.pg.adminURL, name, s.sec.RolePassword[name])
