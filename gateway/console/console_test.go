@@ -198,10 +198,22 @@ func TestRenewal(t *testing.T) {
 	if d.jar[refreshCookie] != "rt_2" || d.jar[accessCookie] != fresh || len(d.asked) != 3 {
 		t.Errorf("jar %v, asked %v", d.jar, d.asked)
 	}
-	d.jar[accessCookie] = pass()
+	d.jar[accessCookie] = pass() // stale, and the refresh token is no longer good
 	w := d.do("GET", Root+"users?search=x", nil)
 	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != Root+"sign-in?next="+url.QueryEscape(Root+"users?search=x") || d.jar[refreshCookie] != "" {
 		t.Errorf("%d %v, jar %v", w.Code, w.Header(), d.jar)
+	}
+}
+
+// A session that was ended elsewhere is not renewed.
+func TestRevoked(t *testing.T) {
+	d := newDesk(t)
+	d.signIn("users.manage")
+	d.answer["GET /admin/users"] = func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		refuse(w, http.StatusUnauthorized, "TOKEN_REVOKED")
+	}
+	if w := d.do("GET", Root+"users", nil); w.Code != http.StatusSeeOther || len(d.asked) != 1 || d.jar[refreshCookie] != "" {
+		t.Errorf("%d, asked %v, jar %v", w.Code, d.asked, d.jar)
 	}
 }
 
@@ -223,7 +235,7 @@ func TestStepUpGoesOn(t *testing.T) {
 	}
 	d.answer["POST /auth/step-up"] = func(w http.ResponseWriter, r *http.Request, body []byte) {
 		if !strings.Contains(string(body), "right") {
-			refuse(w, http.StatusForbidden, "INVALID_CREDENTIALS")
+			refuse(w, http.StatusUnauthorized, "INVALID_CREDENTIALS")
 			return
 		}
 		say(map[string]any{"accessToken": stepped, "expiresIn": 900, "refreshToken": "rt_2", "refreshExpiresIn": 3600})(w, r, nil)
@@ -237,8 +249,12 @@ func TestStepUpGoesOn(t *testing.T) {
 	form.Set("_to", Root+"users/usr_1/suspend")
 	form.Set("_again", "1")
 	form.Set("_password", "wrong")
+	d.asked = nil
 	if w := d.do("POST", Root+"step-up", form); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "&lt;b&gt;of") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if len(d.asked) != 1 { // a wrong password counts once
+		t.Errorf("asked %v", d.asked)
 	}
 	form.Set("_password", "right")
 	w := d.do("POST", Root+"step-up", form)

@@ -138,7 +138,14 @@ func (x *exchange) call(in call) (*memory, error) {
 	}
 	m, err := x.api.do(x.r, x.s.access, in)
 	var p *Problem
-	if !errors.As(err, &p) || p.Status != http.StatusUnauthorized || x.s.access == "" {
+	if !errors.As(err, &p) {
+		return m, err
+	}
+	switch p.Code {
+	case "TOKEN_EXPIRED", "TOKEN_STALE":
+	case "TOKEN_REVOKED", "INVALID_TOKEN", "UNAUTHENTICATED":
+		return nil, errSignedOut
+	default: // also a wrong password of a step-up, which must not be tried twice
 		return m, err
 	}
 	if renewed {
